@@ -1,0 +1,197 @@
+"""Generate everything that is derived from `myrmidon.rdl`.
+
+Usage: `python rtl/regs/generate.py [--check]`. With `--check` nothing is written and a stale file is an error.
+
+Outputs: `rtl/regs/generated/*.sv` (constants package, two PeakRDL register blocks), `sw/abi/registers.py`,
+`sw/abi/*.h`, `docs/abi.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from peakrdl_cheader.exporter import CHeaderExporter
+from peakrdl_markdown import MarkdownExporter
+from peakrdl_regblock import RegblockExporter
+from peakrdl_regblock.cpuif.passthrough import PassthroughCpuif
+from peakrdl_regblock.udps import ALL_UDPS
+from systemrdl import RDLCompiler
+from systemrdl.node import AddrmapNode, FieldNode, MemNode, Node, RegNode
+from systemrdl.rdltypes.user_enum import UserEnum
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "rtl/regs/myrmidon.rdl"
+MAPS = ("aperture", "send_descriptor", "completion", "trace_record", "nic_control", "iommu")
+REGBLOCKS = {"nic_control": "myr_nic_regs", "iommu": "myr_iommu_regs"}
+# The page shows one element of each array.
+DOC_PARAMETERS = {"nic_control": {"N_ENDPOINTS": 1}, "iommu": {"N_FAULT_RECORDS": 1}}
+NOTICE = "Generated from rtl/regs/myrmidon.rdl by rtl/regs/generate.py; do not edit."
+
+
+def elaborate(name: str, **parameters: int) -> AddrmapNode:
+    """One address map of the source, elaborated by itself, with its parameters overridden."""
+    compiler = RDLCompiler()
+    for udp in ALL_UDPS:
+        compiler.register_udp(udp)
+    compiler.compile_file(str(SOURCE))
+    return compiler.elaborate(name, parameters=parameters).top
+
+
+def registers(top: AddrmapNode) -> list[tuple[str, RegNode | MemNode]]:
+    """Registers and memories below `top` with their upper-case names; of an array, the first element."""
+    found: list[tuple[str, RegNode | MemNode]] = []
+
+    def walk(node: Node, prefix: str) -> None:
+        for child in node.children():
+            name = f"{prefix}{child.inst_name}".upper()
+            if isinstance(child, (RegNode, MemNode)):
+                found.append((name, child))
+            elif not isinstance(child, FieldNode):
+                # an inner address map groups, it names nothing
+                walk(child, prefix if isinstance(child, AddrmapNode) else f"{name}_")
+
+    walk(top, "")
+    return found
+
+
+def arrays(top: AddrmapNode) -> list[tuple[str, int, int, int]]:
+    """Arrays of register files: (name, base, stride, count)."""
+    rows = []
+    for node in top.descendants(unroll=False):
+        if not isinstance(node, (RegNode, FieldNode, MemNode)) and node.is_array:
+            count = node.array_dimensions[0]
+            node.current_idx = [0]
+            rows.append((node.inst_name.upper(), node.absolute_address, node.array_stride, count))
+    return rows
+
+
+def enums(tops: dict[str, AddrmapNode]) -> dict[str, type[UserEnum]]:
+    """Every enumeration that a field encodes, by name."""
+    found: dict[str, type[UserEnum]] = {}
+    for top in tops.values():
+        for node in top.descendants(unroll=False):
+            if isinstance(node, FieldNode) and (encode := node.get_property("encode")) is not None:
+                found.setdefault(encode.type_name, encode)
+    return found
+
+
+def address(node: RegNode | MemNode) -> int:
+    """Address of a register in its map; inside an array, of element 0."""
+    parent: Node | None = node
+    while parent is not None:
+        if getattr(parent, "is_array", False):
+            parent.current_idx = [0]
+        parent = parent.parent
+    return int(node.absolute_address)
+
+
+def camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.lower().split("_"))
+
+
+def system_verilog(tops: dict[str, AddrmapNode]) -> str:
+    out = ["`default_nettype none", f"// {NOTICE}", "package myr_abi_pkg;"]
+    for name, kind in enums(tops).items():
+        width = {"form_e": 1, "mode_e": 3}.get(name, 8)
+        members = [f"    {camel(name[:-2])}{camel(m.name)} = {width}'d{m.value}" for m in kind]
+        out += [f"  typedef enum logic [{width - 1}:0] {{", ",\n".join(members), f"  }} {name};"]
+        if name == "trace_kind_e":
+            out.append(f"  localparam int unsigned TraceKinds = {len(list(kind))};")
+    for map_name, top in tops.items():
+        for name, base, stride, count in arrays(top):
+            prefix = f"{camel(map_name)}{camel(name)}"
+            out += [f"  localparam int unsigned {prefix}Base = 32'h{base:X};",
+                    f"  localparam int unsigned {prefix}Stride = 32'h{stride:X};",
+                    f"  localparam int unsigned {prefix}Count = {count};"]
+        for name, node in registers(top):
+            prefix = f"{camel(map_name)}{camel(name)}"
+            out.append(f"  localparam int unsigned {prefix}Addr = 32'h{address(node):X};")
+            if isinstance(node, MemNode):
+                out.append(f"  localparam int unsigned {prefix}Size = 32'h{node.size:X};")
+                continue
+            for field in node.fields():
+                out += [f"  localparam int unsigned {prefix}{camel(field.inst_name)}Lsb = {field.low};",
+                        f"  localparam int unsigned {prefix}{camel(field.inst_name)}Width = {field.width};"]
+    return "\n".join([*out, "endpackage", "`default_nettype wire", ""])
+
+
+def python(tops: dict[str, AddrmapNode]) -> str:
+    out = [f'"""Registers, descriptors and trace records. {NOTICE}"""', "",
+           "from enum import IntEnum", "from typing import Final", ""]
+    for name, kind in enums(tops).items():
+        out += ["", f"class {camel(name[:-2])}(IntEnum):", f'    """`{name}` of the register source."""', ""]
+        for member in kind:
+            out.append(f"    {member.name} = {member.value}")
+            if member.rdl_desc:
+                out.append(f'    """{member.rdl_desc}"""')
+        out.append("")
+    for map_name, top in tops.items():
+        title = top.get_property("name")
+        out += ["", f"class {camel(map_name)}:",
+                f'    """{title}: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""', "",
+                f"    BYTES: Final = 0x{top.size:X}"]
+        for name, base, stride, count in arrays(top):
+            out += [f"    {name}_BASE: Final = 0x{base:X}", f"    {name}_STRIDE: Final = 0x{stride:X}",
+                    f"    {name}_COUNT: Final = {count}"]
+        for name, node in registers(top):
+            out.append(f"    {name}: Final = 0x{address(node):X}")
+            if isinstance(node, MemNode):
+                out.append(f"    {name}_BYTES: Final = 0x{node.size:X}")
+                continue
+            for field in node.fields():
+                label = f"{name}_{field.inst_name.upper()}"
+                mask = ((1 << field.width) - 1) << field.low
+                out += [f"    {label}_M: Final = 0x{mask:X}", f"    {label}_S: Final = {field.low}"]
+        out.append("")
+    return "\n".join(out)
+
+
+def generate(root: Path) -> None:
+    """Write all derived files below `root`."""
+    tops = {name: elaborate(name) for name in MAPS}
+    for folder in ("rtl/regs/generated", "sw/abi", "docs"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "rtl/regs/generated/myr_abi_pkg.sv").write_text(system_verilog(tops))
+    (root / "sw/abi/registers.py").write_text(python(tops))
+    for name, module in REGBLOCKS.items():
+        RegblockExporter().export(elaborate(name), str(root / "rtl/regs/generated"), cpuif_cls=PassthroughCpuif,
+                                  module_name=module, package_name=f"{module}_pkg")
+    for name in MAPS:
+        CHeaderExporter().export(elaborate(name), path=str(root / f"sw/abi/{name}.h"))
+    parts = ["# Guest ABI and privileged registers", "", f"{NOTICE}", "",
+             "The first three sections are what a guest sees; the others belong to the hypervisor and the bench.", ""]
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in MAPS:
+            page = Path(scratch) / f"{name}.md"
+            MarkdownExporter().export(elaborate(name, **DOC_PARAMETERS.get(name, {})), str(page), depth=0)
+            parts.append(page.read_text().split("-->", 1)[1].strip() + "\n")
+    (root / "docs/abi.md").write_text("\n".join(parts))
+
+
+def check() -> list[str]:
+    """Names of generated files that differ from what the source gives now."""
+    with tempfile.TemporaryDirectory() as scratch:
+        generate(Path(scratch))
+        fresh = [p for p in Path(scratch).rglob("*") if p.is_file()]
+        return [str(p.relative_to(scratch)) for p in fresh
+                if not (ROOT / p.relative_to(scratch)).is_file()
+                or (ROOT / p.relative_to(scratch)).read_bytes() != p.read_bytes()]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a generated file is stale")
+    if parser.parse_args().check:
+        stale = check()
+        for name in stale:
+            print(f"{name}: stale, run `make regs`", file=sys.stderr)
+        return 1 if stale else 0
+    generate(ROOT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

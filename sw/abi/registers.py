@@ -1,0 +1,413 @@
+"""Registers, descriptors and trace records. Generated from rtl/regs/myrmidon.rdl by rtl/regs/generate.py; do not edit."""
+
+from enum import IntEnum
+from typing import Final
+
+
+class Status(IntEnum):
+    """`status_e` of the register source."""
+
+    OK = 0
+    """The frame's last beat has left on the wire."""
+    BAD_DESCRIPTOR = 1
+    """Chain count is 0 or above 12, FIRST is missing, or a slot of the chain was never written."""
+    BAD_LENGTH = 2
+    """A piece has length 0, or the frame is longer than MAX_FRAME or, inline, than INLINE_MAX."""
+    UNSUPPORTED = 3
+    """A flag asks for an offload that this NIC does not have."""
+    NOT_AUTHORISED = 4
+    """The NIC refused the address before any TLP was built."""
+    READ_UR = 5
+    """A read of the frame was completed with Unsupported Request (an IOMMU fault is one)."""
+    READ_CA = 6
+    """A read of the frame was completed with Completer Abort."""
+    READ_POISONED = 7
+    """A completion of the frame's reads was poisoned (EP set)."""
+    READ_TIMEOUT = 8
+    """A completion of the frame's reads did not arrive within READ_TIMEOUT."""
+    FETCH_ERROR = 9
+    """The descriptor fetch itself failed; the endpoint is halted until it is re-enabled."""
+
+
+class TraceKind(IntEnum):
+    """`trace_kind_e` of the register source."""
+
+    DOORBELL = 0
+    """Last beat of a doorbell or ring write arrived. index: producer written (FETCHED) or first slot written (PUSHED); info: slots written (PUSHED)."""
+    FETCH_OUT = 1
+    """Last beat of a descriptor-fetch MRd left. index: first descriptor; info: descriptors."""
+    FETCH_BACK = 2
+    """The fetch's last descriptor is in SRAM. index: first descriptor; info: descriptors."""
+    GRANT = 3
+    """The scheduler granted the endpoint. index: chain head."""
+    AUTHORISED = 4
+    """The chain's first piece (or inline frame) was authorised. index: chain head."""
+    READ_OUT = 5
+    """Last beat of the chain's first payload MRd left. index: chain head."""
+    DATA_IN = 6
+    """The frame's last byte is in the frame buffer. index: chain head."""
+    WIRE_FIRST = 7
+    """First beat (preamble) on the wire. index: chain head."""
+    WIRE_LAST = 8
+    """Beat with the last FCS byte on the wire. index: chain head; info: frame bytes."""
+    CPL_OUT = 9
+    """Last beat of a completion MWr left. index: first completion-ring index; info: entries."""
+    CPL_VISIBLE = 10
+    """Host side: a completion MWr is visible in memory. endpoint: low byte of the requester ID; info: payload bytes."""
+    FAILED = 11
+    """A chain ended with an error. index: chain head; info: status."""
+
+
+class Form(IntEnum):
+    """`form_e` of the register source."""
+
+    PUSHED = 0
+    """Descriptors (and inline frames) are written by PIO into the ring in NIC SRAM."""
+    FETCHED = 1
+    """Descriptors are fetched by DMA from a ring in guest memory after a doorbell."""
+
+
+class Mode(IntEnum):
+    """`mode_e` of the register source."""
+
+    NATIVE = 0
+    """Machine addresses, requester ID of the physical function, one trusted owner."""
+    IOMMU = 1
+    """I/O virtual addresses, requester ID of the endpoint's own function."""
+    WINDOWS = 2
+    """Reserved: window number and offset, checked by the NIC."""
+    VALIDATED = 3
+    """Reserved: machine addresses validated by the hypervisor."""
+
+
+class Aperture:
+    """Endpoint aperture: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
+
+    BYTES: Final = 0x8000
+    SEND_DOORBELL: Final = 0x0
+    SEND_DOORBELL_PRODUCER_M: Final = 0xFFFF
+    SEND_DOORBELL_PRODUCER_S: Final = 0
+    SEND_RING: Final = 0x4000
+    SEND_RING_BYTES: Final = 0x4000
+
+
+class SendDescriptor:
+    """Send descriptor: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
+
+    BYTES: Final = 0x10
+    ADDR_HI: Final = 0x0
+    ADDR_HI_ADDR_HI_M: Final = 0xFFFFFFFF
+    ADDR_HI_ADDR_HI_S: Final = 0
+    ADDR_LO: Final = 0x4
+    ADDR_LO_ADDR_LO_M: Final = 0xFFFFFFFF
+    ADDR_LO_ADDR_LO_S: Final = 0
+    LENGTH: Final = 0x8
+    LENGTH_LENGTH_M: Final = 0xFFFF
+    LENGTH_LENGTH_S: Final = 0
+    LENGTH_PSEUDO_HDR_OFFSET_M: Final = 0xFFFF0000
+    LENGTH_PSEUDO_HDR_OFFSET_S: Final = 16
+    CONTROL: Final = 0xC
+    CONTROL_SMALL_M: Final = 0x1
+    CONTROL_SMALL_S: Final = 0
+    CONTROL_FIRST_M: Final = 0x2
+    CONTROL_FIRST_S: Final = 1
+    CONTROL_ALIGN_ODD_M: Final = 0x4
+    CONTROL_ALIGN_ODD_S: Final = 2
+    CONTROL_CKSUM_M: Final = 0x8
+    CONTROL_CKSUM_S: Final = 3
+    CONTROL_NO_TSO_M: Final = 0x10
+    CONTROL_NO_TSO_S: Final = 4
+    CONTROL_TSO_PLD_M: Final = 0x20
+    CONTROL_TSO_PLD_S: Final = 5
+    CONTROL_INLINE_M: Final = 0x40
+    CONTROL_INLINE_S: Final = 6
+    CONTROL_RESERVED_M: Final = 0x80
+    CONTROL_RESERVED_S: Final = 7
+    CONTROL_CKSUM_OFFSET_M: Final = 0xFF00
+    CONTROL_CKSUM_OFFSET_S: Final = 8
+    CONTROL_RDMA_COUNT_M: Final = 0xFF0000
+    CONTROL_RDMA_COUNT_S: Final = 16
+    CONTROL_PAD_M: Final = 0xFF000000
+    CONTROL_PAD_S: Final = 24
+
+
+class Completion:
+    """Send completion: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
+
+    BYTES: Final = 0x10
+    STAMP_HI: Final = 0x0
+    STAMP_HI_STAMP_HI_M: Final = 0xFFFFFFFF
+    STAMP_HI_STAMP_HI_S: Final = 0
+    STAMP_LO: Final = 0x4
+    STAMP_LO_STAMP_LO_M: Final = 0xFFFFFFFF
+    STAMP_LO_STAMP_LO_S: Final = 0
+    INDEX: Final = 0x8
+    INDEX_LENGTH_M: Final = 0xFFFF
+    INDEX_LENGTH_S: Final = 0
+    INDEX_INDEX_M: Final = 0xFFFF0000
+    INDEX_INDEX_S: Final = 16
+    STATUS: Final = 0xC
+    STATUS_PHASE_M: Final = 0x1
+    STATUS_PHASE_S: Final = 0
+    STATUS_RESERVED2_M: Final = 0xFE
+    STATUS_RESERVED2_S: Final = 1
+    STATUS_STATUS_M: Final = 0xFF00
+    STATUS_STATUS_S: Final = 8
+    STATUS_RESERVED_M: Final = 0xFFFF0000
+    STATUS_RESERVED_S: Final = 16
+
+
+class TraceRecord:
+    """Trace record: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
+
+    BYTES: Final = 0x10
+    CYCLE_LO: Final = 0x0
+    CYCLE_LO_CYCLE_LO_M: Final = 0xFFFFFFFF
+    CYCLE_LO_CYCLE_LO_S: Final = 0
+    CYCLE_HI: Final = 0x4
+    CYCLE_HI_CYCLE_HI_M: Final = 0xFFFFFFFF
+    CYCLE_HI_CYCLE_HI_S: Final = 0
+    KIND: Final = 0x8
+    KIND_KIND_M: Final = 0xFF
+    KIND_KIND_S: Final = 0
+    KIND_ENDPOINT_M: Final = 0xFF00
+    KIND_ENDPOINT_S: Final = 8
+    KIND_INDEX_M: Final = 0xFFFF0000
+    KIND_INDEX_S: Final = 16
+    INFO: Final = 0xC
+    INFO_INFO_M: Final = 0xFFFFFFFF
+    INFO_INFO_S: Final = 0
+
+
+class NicControl:
+    """NIC control: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
+
+    BYTES: Final = 0x5000
+    ENDPOINT_BASE: Final = 0x4000
+    ENDPOINT_STRIDE: Final = 0x40
+    ENDPOINT_COUNT: Final = 64
+    ID: Final = 0x0
+    ID_MAGIC_M: Final = 0xFFFFFFFF
+    ID_MAGIC_S: Final = 0
+    CAPS: Final = 0x4
+    CAPS_ENDPOINTS_M: Final = 0xFF
+    CAPS_ENDPOINTS_S: Final = 0
+    CAPS_READ_TAGS_M: Final = 0xFF00
+    CAPS_READ_TAGS_S: Final = 8
+    CAPS_FRAME_SLOTS_M: Final = 0xFF0000
+    CAPS_FRAME_SLOTS_S: Final = 16
+    CAPS_FETCH_BATCH_M: Final = 0xFF000000
+    CAPS_FETCH_BATCH_S: Final = 24
+    LIMITS: Final = 0x8
+    LIMITS_INLINE_MAX_M: Final = 0xFFFF
+    LIMITS_INLINE_MAX_S: Final = 0
+    LIMITS_MAX_FRAME_M: Final = 0xFFFF0000
+    LIMITS_MAX_FRAME_S: Final = 16
+    CTRL: Final = 0xC
+    CTRL_ENABLE_M: Final = 0x1
+    CTRL_ENABLE_S: Final = 0
+    READ_TIMEOUT: Final = 0x10
+    READ_TIMEOUT_CYCLES_M: Final = 0xFFFFF
+    READ_TIMEOUT_CYCLES_S: Final = 0
+    CYCLE_LO: Final = 0x18
+    CYCLE_LO_LO_M: Final = 0xFFFFFFFF
+    CYCLE_LO_LO_S: Final = 0
+    CYCLE_HI: Final = 0x1C
+    CYCLE_HI_HI_M: Final = 0xFFFFFFFF
+    CYCLE_HI_HI_S: Final = 0
+    FRAMES: Final = 0x40
+    FRAMES_COUNT_M: Final = 0xFFFFFFFF
+    FRAMES_COUNT_S: Final = 0
+    FAILED_CHAINS: Final = 0x44
+    FAILED_CHAINS_COUNT_M: Final = 0xFFFFFFFF
+    FAILED_CHAINS_COUNT_S: Final = 0
+    AUTH_CHECKS: Final = 0x48
+    AUTH_CHECKS_COUNT_M: Final = 0xFFFFFFFF
+    AUTH_CHECKS_COUNT_S: Final = 0
+    AUTH_DENIED: Final = 0x4C
+    AUTH_DENIED_COUNT_M: Final = 0xFFFFFFFF
+    AUTH_DENIED_COUNT_S: Final = 0
+    READ_ERRORS: Final = 0x50
+    READ_ERRORS_COUNT_M: Final = 0xFFFFFFFF
+    READ_ERRORS_COUNT_S: Final = 0
+    READ_TIMEOUTS: Final = 0x54
+    READ_TIMEOUTS_COUNT_M: Final = 0xFFFFFFFF
+    READ_TIMEOUTS_COUNT_S: Final = 0
+    UNEXPECTED_CPL: Final = 0x58
+    UNEXPECTED_CPL_COUNT_M: Final = 0xFFFFFFFF
+    UNEXPECTED_CPL_COUNT_S: Final = 0
+    MMIO_DROPPED: Final = 0x5C
+    MMIO_DROPPED_COUNT_M: Final = 0xFFFFFFFF
+    MMIO_DROPPED_COUNT_S: Final = 0
+    ENDPOINT_CTRL: Final = 0x4000
+    ENDPOINT_CTRL_ENABLE_M: Final = 0x1
+    ENDPOINT_CTRL_ENABLE_S: Final = 0
+    ENDPOINT_CTRL_FORM_M: Final = 0x2
+    ENDPOINT_CTRL_FORM_S: Final = 1
+    ENDPOINT_CTRL_MODE_M: Final = 0x70
+    ENDPOINT_CTRL_MODE_S: Final = 4
+    ENDPOINT_CTRL_SEND_LOG2_M: Final = 0xF00
+    ENDPOINT_CTRL_SEND_LOG2_S: Final = 8
+    ENDPOINT_CTRL_CQ_LOG2_M: Final = 0xF000
+    ENDPOINT_CTRL_CQ_LOG2_S: Final = 12
+    ENDPOINT_STATUS: Final = 0x4004
+    ENDPOINT_STATUS_ENABLED_M: Final = 0x1
+    ENDPOINT_STATUS_ENABLED_S: Final = 0
+    ENDPOINT_STATUS_HALTED_M: Final = 0x2
+    ENDPOINT_STATUS_HALTED_S: Final = 1
+    ENDPOINT_STATUS_BUSY_M: Final = 0x4
+    ENDPOINT_STATUS_BUSY_S: Final = 2
+    ENDPOINT_STATUS_ERROR_M: Final = 0xFF00
+    ENDPOINT_STATUS_ERROR_S: Final = 8
+    ENDPOINT_SEND_BASE_LO: Final = 0x4008
+    ENDPOINT_SEND_BASE_LO_LO_M: Final = 0xFFFFFFFF
+    ENDPOINT_SEND_BASE_LO_LO_S: Final = 0
+    ENDPOINT_SEND_BASE_HI: Final = 0x400C
+    ENDPOINT_SEND_BASE_HI_HI_M: Final = 0xFFFFFFFF
+    ENDPOINT_SEND_BASE_HI_HI_S: Final = 0
+    ENDPOINT_CQ_BASE_LO: Final = 0x4010
+    ENDPOINT_CQ_BASE_LO_LO_M: Final = 0xFFFFFFFF
+    ENDPOINT_CQ_BASE_LO_LO_S: Final = 0
+    ENDPOINT_CQ_BASE_HI: Final = 0x4014
+    ENDPOINT_CQ_BASE_HI_HI_M: Final = 0xFFFFFFFF
+    ENDPOINT_CQ_BASE_HI_HI_S: Final = 0
+    ENDPOINT_INDEX: Final = 0x4018
+    ENDPOINT_INDEX_PRODUCER_M: Final = 0xFFFF
+    ENDPOINT_INDEX_PRODUCER_S: Final = 0
+    ENDPOINT_INDEX_CONSUMER_M: Final = 0xFFFF0000
+    ENDPOINT_INDEX_CONSUMER_S: Final = 16
+    ENDPOINT_CQ_INDEX: Final = 0x401C
+    ENDPOINT_CQ_INDEX_CQ_INDEX_M: Final = 0xFFFF
+    ENDPOINT_CQ_INDEX_CQ_INDEX_S: Final = 0
+
+
+class Iommu:
+    """IOMMU registers: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
+
+    BYTES: Final = 0x40C
+    FRCD_BASE: Final = 0x200
+    FRCD_STRIDE: Final = 0x10
+    FRCD_COUNT: Final = 8
+    VER: Final = 0x0
+    VER_MINOR_M: Final = 0xF
+    VER_MINOR_S: Final = 0
+    VER_MAJOR_M: Final = 0xF0
+    VER_MAJOR_S: Final = 4
+    CAP_LO: Final = 0x8
+    CAP_LO_ND_M: Final = 0x7
+    CAP_LO_ND_S: Final = 0
+    CAP_LO_CM_M: Final = 0x80
+    CAP_LO_CM_S: Final = 7
+    CAP_LO_SAGAW_M: Final = 0x1F00
+    CAP_LO_SAGAW_S: Final = 8
+    CAP_LO_MGAW_M: Final = 0x3F0000
+    CAP_LO_MGAW_S: Final = 16
+    CAP_LO_FRO_LO_M: Final = 0xFF000000
+    CAP_LO_FRO_LO_S: Final = 24
+    CAP_HI: Final = 0xC
+    CAP_HI_FRO_HI_M: Final = 0x3
+    CAP_HI_FRO_HI_S: Final = 0
+    CAP_HI_SLLPS_M: Final = 0x3C
+    CAP_HI_SLLPS_S: Final = 2
+    CAP_HI_PSI_M: Final = 0x80
+    CAP_HI_PSI_S: Final = 7
+    CAP_HI_NFR_M: Final = 0xFF00
+    CAP_HI_NFR_S: Final = 8
+    CAP_HI_MAMV_M: Final = 0x3F0000
+    CAP_HI_MAMV_S: Final = 16
+    CAP_HI_DWD_M: Final = 0x400000
+    CAP_HI_DWD_S: Final = 22
+    CAP_HI_DRD_M: Final = 0x800000
+    CAP_HI_DRD_S: Final = 23
+    ECAP_LO: Final = 0x10
+    ECAP_LO_COHERENT_M: Final = 0x1
+    ECAP_LO_COHERENT_S: Final = 0
+    ECAP_LO_QI_M: Final = 0x2
+    ECAP_LO_QI_S: Final = 1
+    ECAP_LO_PT_M: Final = 0x40
+    ECAP_LO_PT_S: Final = 6
+    ECAP_LO_IRO_M: Final = 0x3FF00
+    ECAP_LO_IRO_S: Final = 8
+    ECAP_HI: Final = 0x14
+    ECAP_HI_ZERO_M: Final = 0xFFFFFFFF
+    ECAP_HI_ZERO_S: Final = 0
+    GCMD: Final = 0x18
+    GCMD_QIE_M: Final = 0x4000000
+    GCMD_QIE_S: Final = 26
+    GCMD_SRTP_M: Final = 0x40000000
+    GCMD_SRTP_S: Final = 30
+    GCMD_TE_M: Final = 0x80000000
+    GCMD_TE_S: Final = 31
+    GSTS: Final = 0x1C
+    GSTS_QIES_M: Final = 0x4000000
+    GSTS_QIES_S: Final = 26
+    GSTS_RTPS_M: Final = 0x40000000
+    GSTS_RTPS_S: Final = 30
+    GSTS_TES_M: Final = 0x80000000
+    GSTS_TES_S: Final = 31
+    RTADDR_LO: Final = 0x20
+    RTADDR_LO_RTA_M: Final = 0xFFFFF000
+    RTADDR_LO_RTA_S: Final = 12
+    RTADDR_HI: Final = 0x24
+    RTADDR_HI_RTA_M: Final = 0xFFFFFFFF
+    RTADDR_HI_RTA_S: Final = 0
+    FSTS: Final = 0x34
+    FSTS_PFO_M: Final = 0x1
+    FSTS_PFO_S: Final = 0
+    FSTS_PPF_M: Final = 0x2
+    FSTS_PPF_S: Final = 1
+    FSTS_IQE_M: Final = 0x10
+    FSTS_IQE_S: Final = 4
+    FSTS_FRI_M: Final = 0xFF00
+    FSTS_FRI_S: Final = 8
+    FECTL: Final = 0x38
+    FECTL_IM_M: Final = 0x80000000
+    FECTL_IM_S: Final = 31
+    IQH_LO: Final = 0x80
+    IQH_LO_QH_M: Final = 0x7FFF0
+    IQH_LO_QH_S: Final = 4
+    IQH_HI: Final = 0x84
+    IQH_HI_ZERO_M: Final = 0xFFFFFFFF
+    IQH_HI_ZERO_S: Final = 0
+    IQT_LO: Final = 0x88
+    IQT_LO_QT_M: Final = 0x7FFF0
+    IQT_LO_QT_S: Final = 4
+    IQT_HI: Final = 0x8C
+    IQT_HI_ZERO_M: Final = 0xFFFFFFFF
+    IQT_HI_ZERO_S: Final = 0
+    IQA_LO: Final = 0x90
+    IQA_LO_QS_M: Final = 0x7
+    IQA_LO_QS_S: Final = 0
+    IQA_LO_IQA_M: Final = 0xFFFFF000
+    IQA_LO_IQA_S: Final = 12
+    IQA_HI: Final = 0x94
+    IQA_HI_IQA_M: Final = 0xFFFFFFFF
+    IQA_HI_IQA_S: Final = 0
+    ICS: Final = 0x9C
+    ICS_IWC_M: Final = 0x1
+    ICS_IWC_S: Final = 0
+    FRCD_W0: Final = 0x200
+    FRCD_W0_FI_M: Final = 0xFFFFF000
+    FRCD_W0_FI_S: Final = 12
+    FRCD_W1: Final = 0x204
+    FRCD_W1_FI_M: Final = 0xFFFFFFFF
+    FRCD_W1_FI_S: Final = 0
+    FRCD_W2: Final = 0x208
+    FRCD_W2_SID_M: Final = 0xFFFF
+    FRCD_W2_SID_S: Final = 0
+    FRCD_W3: Final = 0x20C
+    FRCD_W3_FR_M: Final = 0xFF
+    FRCD_W3_FR_S: Final = 0
+    FRCD_W3_T_M: Final = 0x40000000
+    FRCD_W3_T_S: Final = 30
+    FRCD_W3_F_M: Final = 0x80000000
+    FRCD_W3_F_S: Final = 31
+    TRANSLATIONS: Final = 0x400
+    TRANSLATIONS_COUNT_M: Final = 0xFFFFFFFF
+    TRANSLATIONS_COUNT_S: Final = 0
+    IOTLB_MISSES: Final = 0x404
+    IOTLB_MISSES_COUNT_M: Final = 0xFFFFFFFF
+    IOTLB_MISSES_COUNT_S: Final = 0
+    FAULTS: Final = 0x408
+    FAULTS_COUNT_M: Final = 0xFFFFFFFF
+    FAULTS_COUNT_S: Final = 0
