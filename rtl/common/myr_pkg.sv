@@ -37,9 +37,11 @@ package myr_pkg;
     logic [11:0] npd;
   } fc_t;
 
-  /// One lane of the trace port: an event of a fixed kind (`trace_kind_e`), at most one a cycle.
+  /// One lane of the trace port: an event of a fixed kind (`trace_kind_e`), at most one a cycle. The event happened
+  /// `age` cycles before the lane fires: what a TLP means is known only after its last beat has passed.
   typedef struct packed {
     logic        valid;
+    logic [3:0]  age;
     logic [5:0]  endpoint;
     logic [15:0] index;
     logic [15:0] info;

@@ -1,0 +1,151 @@
+`default_nettype none
+/// Descriptor fetch: after a doorbell, reads up to FetchBatch descriptors at once from the ring in guest memory.
+/// One read is outstanding for each endpoint; reads of all endpoints overlap, and none waits for payload.
+module myr_fetch
+  import myr_abi_pkg::*;
+  import myr_nic_pkg::*;
+(
+    /// Clock.
+    input  wire logic                 clk_i,
+    /// Synchronous reset.
+    input  wire logic                 rst_i,
+    /// The device executes requests.
+    input  wire logic                 enable_i,
+    /// Enabled endpoints of the fetched form.
+    input  wire logic [Endpoints-1:0] fetched_form_i,
+    /// Max_Read_Request_Size code.
+    input  wire logic [2:0]           mrrs_i,
+    /// Doorbell.
+    input  wire doorbell_t            doorbell_i,
+    /// Set-up of the doorbell's endpoint.
+    input  wire ep_ctrl_t             doorbell_ctrl_i,
+    /// The doorbell names more descriptors than the ring holds and was ignored.
+    output logic                      doorbell_bad_o,
+    /// An endpoint is being enabled: its indices restart.
+    input  wire logic                 start_i,
+    /// Which.
+    input  wire logic [EpW-1:0]       start_ep_i,
+    /// Endpoint whose set-up is needed.
+    output logic [EpW-1:0]            ep_o,
+    /// Its set-up.
+    input  wire ep_ctrl_t             ctrl_i,
+    /// Its ring in guest memory.
+    input  wire logic [63:0]          base_i,
+    /// Read to be made.
+    output dma_req_t                  req_o,
+    /// It is offered.
+    output logic                      req_valid_o,
+    /// It is taken.
+    input  wire logic                 req_ready_i,
+    /// A read has ended (when `fetch`).
+    input  wire read_done_t           done_i,
+    /// Endpoint being looked at by the ring side.
+    input  wire logic [EpW-1:0]       look_ep_i,
+    /// Index after its last fetched descriptor.
+    output logic [15:0]               look_fetched_o,
+    /// Its fetch has failed.
+    output logic                      look_failed_o,
+    /// Endpoint whose chain the executor looks at.
+    input  wire logic [EpW-1:0]       exec_ep_i,
+    /// Index after its last fetched descriptor.
+    output logic [15:0]               exec_fetched_o,
+    /// Its fetch has failed.
+    output logic                      exec_failed_o,
+    /// Endpoint being read back.
+    input  wire logic [EpW-1:0]       status_ep_i,
+    /// Its producer index.
+    output logic [15:0]               status_producer_o,
+    /// It has a fetch outstanding.
+    output logic                      status_busy_o
+);
+  logic [15:0] producer_q[Endpoints];
+  logic [15:0] fetched_q[Endpoints];
+  logic [Endpoints-1:0] want_q, busy_q, failed_q;
+
+  logic           pick_valid, pick_take;
+  logic [EpW-1:0] pick;
+  dma_req_t       req_q, req_d;
+  logic           req_valid_q;
+  logic [15:0]    todo, mask, to_end, to_bound, count;
+  logic [12:0]    read_max;
+  logic [63:0]    addr;
+  logic [15:0]    ahead;
+
+  myr_rr_arb #(.N(Endpoints)) u_pick (
+      .clk_i, .rst_i, .req_i(enable_i ? want_q & ~busy_q & ~failed_q & fetched_form_i : '0), .take_i(pick_take),
+      .valid_o(pick_valid), .id_o(pick)
+  );
+  assign ep_o      = pick;
+  assign pick_take = pick_valid && (!req_valid_q || req_ready_i);
+
+  always_comb begin
+    todo    = producer_q[pick] - fetched_q[pick];
+    mask    = (16'd1 << ctrl_i.send_log2) - 16'd1;
+    to_end  = mask + 16'd1 - (fetched_q[pick] & mask);
+    addr    = {base_i[63:4], 4'd0} + {44'd0, fetched_q[pick] & mask, 4'd0};
+    // one MRd: up to the next boundary of Max_Read_Request_Size
+    read_max = 13'd128 << mrrs_i;
+    to_bound = {7'd0, 9'((read_max - (addr[12:0] & (read_max - 13'd1))) >> 4)};
+    count   = todo;
+    if (count > to_end) count = to_end;
+    if (count > to_bound) count = to_bound;
+    if (count > 16'(FetchBatch)) count = 16'(FetchBatch);
+    req_d = '{fetch: 1'b1, ep: pick, mode: ctrl_i.mode, slot: '0, first: 1'b0, index: fetched_q[pick], addr: addr,
+              len: LenW'({count, 4'd0}), dest: {1'b0, pick, fetched_q[pick][SlotIdxW-1:0] & mask[SlotIdxW-1:0], 4'd0}};
+  end
+
+  assign req_o       = req_q;
+  assign req_valid_o = req_valid_q;
+  // more descriptors than the ring holds would overwrite slots that are not executed yet
+  assign ahead          = doorbell_i.producer - fetched_q[doorbell_i.ep];
+  assign doorbell_bad_o = doorbell_i.valid && ahead > (16'd1 << doorbell_ctrl_i.send_log2);
+
+  always_ff @(posedge clk_i) begin
+    if (req_ready_i) req_valid_q <= 1'b0;
+    if (pick_take) begin
+      req_q        <= req_d;
+      req_valid_q  <= 1'b1;
+      busy_q[pick] <= 1'b1;
+    end
+    if (doorbell_i.valid && !doorbell_bad_o) begin
+      producer_q[doorbell_i.ep] <= doorbell_i.producer;
+      want_q[doorbell_i.ep]     <= 1'b1;
+    end
+    if (done_i.valid && done_i.fetch) begin
+      busy_q[done_i.ep] <= 1'b0;
+      if (done_i.status == StatusOk) begin
+        fetched_q[done_i.ep] <= fetched_q[done_i.ep] + 16'(done_i.count);
+        if (!(doorbell_i.valid && doorbell_i.ep == done_i.ep))
+          want_q[done_i.ep] <= producer_q[done_i.ep] != fetched_q[done_i.ep] + 16'(done_i.count);
+      end else failed_q[done_i.ep] <= 1'b1;
+    end
+    if (start_i) begin
+      producer_q[start_ep_i] <= '0;
+      fetched_q[start_ep_i]  <= '0;
+      want_q[start_ep_i]     <= 1'b0;
+      failed_q[start_ep_i]   <= 1'b0;
+    end
+    if (rst_i) begin
+      want_q      <= '0;
+      busy_q      <= '0;
+      failed_q    <= '0;
+      req_valid_q <= 1'b0;
+    end
+  end
+
+  assign look_fetched_o    = fetched_q[look_ep_i];
+  assign look_failed_o     = failed_q[look_ep_i];
+  assign exec_fetched_o    = fetched_q[exec_ep_i];
+  assign exec_failed_o     = failed_q[exec_ep_i];
+  assign status_producer_o = producer_q[status_ep_i];
+  assign status_busy_o     = busy_q[status_ep_i];
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i)
+    if (!rst_i && pick_take) begin
+      assert (count != 16'd0) else $error("myr_fetch: a fetch of no descriptor");
+      assert (addr[11:4] + 8'(count - 16'd1) >= addr[11:4]) else $error("myr_fetch: a fetch crosses a page");
+    end
+`endif
+endmodule
+`default_nettype wire

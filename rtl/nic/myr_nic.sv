@@ -1,0 +1,358 @@
+`default_nettype none
+/// The NIC: doorbells and rings of up to 64 endpoints, descriptor fetch, DMA reads, frame buffer, 10 Gb/s
+/// transmitter and completion writer, behind one PCIe endpoint at the transaction layer.
+module myr_nic
+  import myr_pkg::*;
+  import myr_abi_pkg::*;
+  import myr_nic_pkg::*;
+#(
+    /// Read tags, 15 as on the card.
+    parameter int unsigned ReadTags = 15
+) (
+    /// 250 MHz clock.
+    input  wire logic        clk_i,
+    /// Synchronous reset.
+    input  wire logic        rst_i,
+    /// Downstream TLPs.
+    input  wire tlp_beat_t   rx_i,
+    /// A beat is offered.
+    input  wire logic        rx_valid_i,
+    /// It is taken.
+    output logic             rx_ready_o,
+    /// Upstream TLPs.
+    output tlp_beat_t        tx_o,
+    /// A beat is offered.
+    output logic             tx_valid_o,
+    /// It is taken.
+    input  wire logic        tx_ready_i,
+    /// Limits granted to the NIC.
+    input  wire fc_t         tx_fc_i,
+    /// Limits granted by the NIC.
+    output fc_t              rx_fc_o,
+    /// Beat on the wire.
+    output logic             wire_valid_o,
+    /// Preamble.
+    output logic             wire_first_o,
+    /// Last beat of a frame.
+    output logic             wire_last_o,
+    /// Bytes of the beat, 1 to 8.
+    output logic [3:0]       wire_bytes_o,
+    /// Lane 0 in bits 7:0.
+    output logic [63:0]      wire_data_o,
+    /// Cycle counter of the machine.
+    input  wire logic [63:0] cycle_i,
+    /// Trace port, a lane for each `trace_kind_e`.
+    output trace_lane_t [TraceKinds-1:0] trace_o
+);
+  // ---- receive side --------------------------------------------------------------------------
+  logic [63:22] bar2;
+  logic [63:16] bar4;
+  logic         mem_enable, bus_master, vf_enable;
+  logic [2:0]   mps, mrrs;
+  logic [7:0]   bus;
+  logic [Endpoints-1:0] enable, pushed, fetched_form;
+  logic [7:0]   tag;
+  logic [15:0]  tag_rid;
+  logic         tag_hit, tag_fetch, tag_advance;
+  logic [20:0]  tag_dest;
+  logic [12:0]  tag_left, tag_advance_bytes;
+  logic [1:0]   tag_lower;
+  rx_word_t     word;
+  ring_done_t   ring_done;
+  doorbell_t    doorbell;
+  logic         cpl_in_valid, cpl_in_last, cpl_in_late;
+  logic [7:0]   cpl_in_tag;
+  status_e      cpl_in_status;
+  ctl_req_t     ctl;
+  logic         ctl_valid, ctl_posted_done, ctl_np_done, ctl_np_data;
+  logic         unexpected, dropped, doorbell_bad;
+
+  myr_tlp_rx u_rx (
+      .clk_i, .rst_i, .rx_i, .rx_valid_i, .rx_ready_o, .rx_fc_o,
+      .bar2_i(bar2), .bar4_i(bar4), .mem_enable_i(mem_enable), .pushed_i(pushed), .fetched_i(fetched_form),
+      .tag_o(tag), .tag_rid_o(tag_rid), .tag_hit_i(tag_hit), .tag_fetch_i(tag_fetch), .tag_dest_i(tag_dest),
+      .tag_left_i(tag_left), .tag_lower_i(tag_lower), .tag_advance_o(tag_advance),
+      .tag_advance_bytes_o(tag_advance_bytes), .word_o(word), .ring_done_o(ring_done), .doorbell_o(doorbell),
+      .cpl_valid_o(cpl_in_valid), .cpl_tag_o(cpl_in_tag), .cpl_last_o(cpl_in_last), .cpl_status_o(cpl_in_status),
+      .cpl_late_o(cpl_in_late), .ctl_o(ctl), .ctl_valid_o(ctl_valid), .ctl_posted_done_i(ctl_posted_done),
+      .ctl_np_done_i(ctl_np_done), .ctl_np_data_i(ctl_np_data), .unexpected_o(unexpected), .dropped_o(dropped)
+  );
+
+  // ---- control -------------------------------------------------------------------------------
+  cpl_t        cpl;
+  logic        cpl_valid, cpl_ready, cfg_write, reg_req, reg_write, reg_ack;
+  logic [11:0] cfg_addr;
+  logic [3:0]  cfg_be, reg_be;
+  logic [31:0] cfg_wdata, cfg_rdata, reg_wdata, reg_rdata, reg_biten;
+  logic [7:0]  cfg_bus;
+  logic [14:0] reg_addr;
+  logic        reg_rd_ack, reg_wr_ack;
+  logic        unused_rd_stall, unused_wr_stall, unused_rd_err, unused_wr_err;
+  myr_nic_regs_pkg::nic_control__in_t  hw_in;
+  myr_nic_regs_pkg::nic_control__out_t hw_out;
+
+  myr_control u_control (
+      .clk_i, .rst_i, .ctl_i(ctl), .ctl_valid_i(ctl_valid), .posted_done_o(ctl_posted_done), .np_done_o(ctl_np_done),
+      .np_data_o(ctl_np_data), .cpl_o(cpl), .cpl_valid_o(cpl_valid), .cpl_ready_i(cpl_ready),
+      .cfg_write_o(cfg_write), .cfg_addr_o(cfg_addr), .cfg_be_o(cfg_be), .cfg_data_o(cfg_wdata), .cfg_bus_o(cfg_bus),
+      .cfg_data_i(cfg_rdata), .reg_req_o(reg_req), .reg_write_o(reg_write), .reg_addr_o(reg_addr),
+      .reg_data_o(reg_wdata), .reg_be_o(reg_be), .reg_ack_i(reg_ack), .reg_data_i(reg_rdata)
+  );
+
+  myr_cfg_space u_cfg (
+      .clk_i, .rst_i, .write_i(cfg_write), .addr_i(cfg_addr), .be_i(cfg_be), .data_i(cfg_wdata), .bus_i(cfg_bus),
+      .data_o(cfg_rdata), .bar2_o(bar2), .bar4_o(bar4), .mem_enable_o(mem_enable), .bus_master_o(bus_master),
+      .mps_o(mps), .mrrs_o(mrrs), .bus_o(bus), .vf_enable_o(vf_enable)
+  );
+
+  for (genvar b = 0; b < 4; b++) begin : gen_biten
+    assign reg_biten[8*b +: 8] = {8{reg_be[b]}};
+  end
+  assign reg_ack = reg_rd_ack || reg_wr_ack;
+
+  myr_nic_regs u_regs (
+      .clk(clk_i), .rst(rst_i), .s_cpuif_req(reg_req), .s_cpuif_req_is_wr(reg_write), .s_cpuif_addr(reg_addr),
+      .s_cpuif_wr_data(reg_wdata), .s_cpuif_wr_biten(reg_biten), .s_cpuif_req_stall_wr(unused_wr_stall),
+      .s_cpuif_req_stall_rd(unused_rd_stall), .s_cpuif_rd_ack(reg_rd_ack), .s_cpuif_rd_err(unused_rd_err),
+      .s_cpuif_rd_data(reg_rdata), .s_cpuif_wr_ack(reg_wr_ack), .s_cpuif_wr_err(unused_wr_err),
+      .hwif_in(hw_in), .hwif_out(hw_out)
+  );
+
+  // ---- endpoints -----------------------------------------------------------------------------
+  logic           start;
+  logic [EpW-1:0] start_ep, look_ep, exec_ep, fetch_ep, cq_ep, status_ep, sched_ep;
+  ep_ctrl_t       look_ctrl, exec_ctrl, fetch_ctrl, doorbell_ctrl, cq_ctrl, sched_ctrl;
+  logic [63:0]    fetch_base, cq_base;
+  logic [15:0]    status_producer, status_consumer, status_cq_index;
+  logic           status_halted, busy_ring, busy_fetch, busy_flight;
+  logic           table_rd_ack, table_wr_ack;
+  logic [31:0]    table_rdata;
+  chain_end_t     chain_end;
+  logic           chain_end_valid, chain_end_ready, chain_failed;
+
+  assign chain_failed = chain_end_valid && chain_end_ready && chain_end.status != StatusOk;
+
+  myr_endpoint_table u_table (
+      .clk_i, .rst_i, .req_i(hw_out.EP_TABLE.req), .write_i(hw_out.EP_TABLE.req_is_wr), .addr_i(hw_out.EP_TABLE.addr),
+      .data_i(hw_out.EP_TABLE.wr_data), .rd_ack_o(table_rd_ack), .wr_ack_o(table_wr_ack), .data_o(table_rdata),
+      .enable_o(enable), .pushed_o(pushed), .fetched_o(fetched_form), .start_o(start), .start_ep_o(start_ep),
+      .ring_ep_i(look_ep), .ring_ctrl_o(look_ctrl), .exec_ep_i(exec_ep), .exec_ctrl_o(exec_ctrl),
+      .sched_ep_i(sched_ep), .sched_ctrl_o(sched_ctrl),
+      .fetch_ep_i(fetch_ep), .fetch_ctrl_o(fetch_ctrl), .fetch_base_o(fetch_base), .doorbell_ep_i(doorbell.ep),
+      .doorbell_ctrl_o(doorbell_ctrl), .cq_ep_i(cq_ep), .cq_ctrl_o(cq_ctrl), .cq_base_o(cq_base),
+      .read_ep_o(status_ep), .halted_i(status_halted), .busy_i(busy_ring || busy_fetch || busy_flight),
+      .producer_i(status_producer), .consumer_i(status_consumer), .cq_index_i(status_cq_index),
+      .failed_i(chain_failed), .failed_ep_i(chain_end.ep), .failed_status_i(chain_end.status)
+  );
+
+  // ---- descriptors ---------------------------------------------------------------------------
+  read_done_t  read_done;
+  dma_req_t    fetch_req, pay_req;
+  logic        fetch_req_valid, fetch_req_ready, pay_valid, pay_ready;
+  logic [15:0] look_fetched, exec_fetched, sched_consumer;
+  logic        look_fetch_failed, exec_fetch_failed, look_halted;
+  logic [Endpoints-1:0] ready;
+  logic        sched_valid, sched_take;
+  logic [EpW+SlotIdxW-1:0] ring_read_slot, ring_clear_slot;
+  logic [127:0] ring_data;
+  logic        ring_valid, ring_clear;
+  logic        finish, halt, alloc, slot_free, close;
+  logic [15:0] finish_consumer, head, close_next;
+  logic [7:0]  finish_need;
+  logic [FrameW-1:0] slot, close_slot;
+  logic [LenW-1:0]   close_len;
+  status_e     close_status;
+  logic        inline_valid, inline_ready, inline_start;
+  logic [FrameAddrW-4:0] inline_addr;
+  logic [63:0] inline_data;
+
+  myr_fetch u_fetch (
+      .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .fetched_form_i(fetched_form), .mrrs_i(mrrs),
+      .doorbell_i(doorbell), .doorbell_ctrl_i(doorbell_ctrl), .doorbell_bad_o(doorbell_bad), .start_i(start),
+      .start_ep_i(start_ep), .ep_o(fetch_ep), .ctrl_i(fetch_ctrl), .base_i(fetch_base), .req_o(fetch_req),
+      .req_valid_o(fetch_req_valid), .req_ready_i(fetch_req_ready), .done_i(read_done), .look_ep_i(look_ep),
+      .look_fetched_o(look_fetched), .look_failed_o(look_fetch_failed), .exec_ep_i(exec_ep),
+      .exec_fetched_o(exec_fetched), .exec_failed_o(exec_fetch_failed), .status_ep_i(status_ep),
+      .status_producer_o(status_producer), .status_busy_o(busy_fetch)
+  );
+
+  myr_send_ring u_ring (
+      .clk_i, .rst_i, .word_i(word), .ring_done_i(ring_done), .fetch_done_i(read_done.valid && read_done.fetch),
+      .fetch_done_ep_i(read_done.ep), .enable_i(enable), .start_i(start), .start_ep_i(start_ep), .look_ep_o(look_ep),
+      .look_ctrl_i(look_ctrl), .look_fetched_i(look_fetched), .look_fetch_failed_i(look_fetch_failed),
+      .look_halted_i(look_halted), .ready_o(ready), .grant_i(sched_take), .grant_ep_i(sched_ep),
+      .grant_consumer_o(sched_consumer), .read_slot_i(ring_read_slot), .read_data_o(ring_data),
+      .read_valid_o(ring_valid), .clear_i(ring_clear), .clear_slot_i(ring_clear_slot), .finish_i(finish),
+      .finish_ep_i(exec_ep), .finish_consumer_i(finish_consumer), .finish_need_i(finish_need),
+      .status_ep_i(status_ep), .status_consumer_o(status_consumer), .status_busy_o(busy_ring)
+  );
+
+  // the scheduler: round robin; a better one takes the same three signals
+  myr_rr_arb #(.N(Endpoints)) u_sched (
+      .clk_i, .rst_i, .req_i(ready), .take_i(sched_take), .valid_o(sched_valid), .id_o(sched_ep)
+  );
+
+  myr_send_exec u_exec (
+      .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .sched_valid_i(sched_valid), .sched_ep_i(sched_ep),
+      .sched_take_o(sched_take), .sched_consumer_i(sched_consumer), .sched_log2_i(sched_ctrl.send_log2), .ep_o(exec_ep),
+      .ctrl_i(exec_ctrl), .fetched_i(exec_fetched), .fetch_failed_i(exec_fetch_failed), .read_slot_o(ring_read_slot),
+      .read_data_i(ring_data), .read_valid_i(ring_valid), .clear_o(ring_clear), .clear_slot_o(ring_clear_slot),
+      .finish_o(finish), .finish_consumer_o(finish_consumer), .finish_need_o(finish_need), .slot_free_i(slot_free),
+      .slot_i(slot), .alloc_o(alloc), .head_o(head), .close_o(close), .close_slot_o(close_slot), .close_len_o(close_len),
+      .close_status_o(close_status), .close_next_o(close_next), .dma_o(pay_req), .dma_valid_o(pay_valid),
+      .dma_ready_i(pay_ready), .inline_valid_o(inline_valid), .inline_addr_o(inline_addr), .inline_data_o(inline_data),
+      .inline_ready_i(inline_ready), .inline_start_o(inline_start), .halt_o(halt)
+  );
+
+  // ---- DMA reads -----------------------------------------------------------------------------
+  mrd_t        mrd;
+  logic        mrd_valid, mrd_ready, extra, checked, denied, authorised, timed_out;
+  logic [FrameW-1:0] extra_slot;
+  logic [EpW-1:0]    authorised_ep;
+  logic [15:0]       authorised_index;
+
+  myr_dma_read #(.ReadTags(ReadTags)) u_read (
+      .clk_i, .rst_i, .cycle_i, .timeout_i(hw_out.READ_TIMEOUT.cycles.value), .mrrs_i(mrrs), .bus_i(bus),
+      .bus_master_i(bus_master), .vf_enable_i(vf_enable), .fetch_i(fetch_req), .fetch_valid_i(fetch_req_valid),
+      .fetch_ready_o(fetch_req_ready), .pay_i(pay_req), .pay_valid_i(pay_valid), .pay_ready_o(pay_ready),
+      .mrd_o(mrd), .mrd_valid_o(mrd_valid), .mrd_ready_i(mrd_ready), .extra_o(extra), .extra_slot_o(extra_slot),
+      .tag_i(tag), .tag_rid_i(tag_rid), .tag_hit_o(tag_hit), .tag_fetch_o(tag_fetch), .tag_dest_o(tag_dest),
+      .tag_left_o(tag_left), .tag_lower_o(tag_lower), .tag_advance_i(tag_advance),
+      .tag_advance_bytes_i(tag_advance_bytes), .cpl_valid_i(cpl_in_valid), .cpl_tag_i(cpl_in_tag),
+      .cpl_last_i(cpl_in_last), .cpl_status_i(cpl_in_status), .cpl_late_i(cpl_in_late), .done_o(read_done),
+      .checked_o(checked), .denied_o(denied), .authorised_o(authorised), .authorised_ep_o(authorised_ep),
+      .authorised_index_o(authorised_index), .timed_out_o(timed_out)
+  );
+
+  // ---- frames --------------------------------------------------------------------------------
+  logic        tx_frame, tx_frame_done;
+  logic [FrameW-1:0] tx_slot;
+  logic [LenW-1:0]   tx_len;
+  status_e     tx_status;
+  logic [EpW-1:0]    tx_ep;
+  logic [15:0]       tx_head, tx_next;
+  logic [FrameAddrW-4:0] frame_read_addr;
+  logic [63:0]       frame_read_data;
+  trace_lane_t       data_in;
+
+  myr_frame_buffer u_frames (
+      .clk_i, .rst_i, .free_o(slot_free), .free_slot_o(slot), .alloc_i(alloc), .alloc_ep_i(exec_ep),
+      .piece_i(pay_valid && pay_ready), .piece_slot_i(pay_req.slot), .extra_i(extra), .extra_slot_i(extra_slot),
+      .done_i(read_done), .close_i(close), .close_slot_i(close_slot), .close_head_i(head), .close_next_i(close_next),
+      .close_len_i(close_len), .close_status_i(close_status), .word_i(word), .inline_valid_i(inline_valid),
+      .inline_addr_i(inline_addr), .inline_data_i(inline_data), .inline_ready_o(inline_ready), .data_in_o(data_in),
+      .tx_valid_o(tx_frame), .tx_slot_o(tx_slot), .tx_len_o(tx_len), .tx_status_o(tx_status), .tx_ep_o(tx_ep),
+      .tx_head_o(tx_head), .tx_next_o(tx_next), .tx_done_i(tx_frame_done), .read_addr_i(frame_read_addr),
+      .read_data_o(frame_read_data)
+  );
+
+  myr_mac_tx u_mac (
+      .clk_i, .rst_i, .cycle_i, .frame_valid_i(tx_frame), .frame_slot_i(tx_slot), .frame_len_i(tx_len),
+      .frame_status_i(tx_status), .frame_ep_i(tx_ep), .frame_next_i(tx_next), .frame_done_o(tx_frame_done),
+      .read_addr_o(frame_read_addr), .read_data_i(frame_read_data), .end_o(chain_end), .end_valid_o(chain_end_valid),
+      .end_ready_i(chain_end_ready), .wire_valid_o, .wire_first_o, .wire_last_o, .wire_bytes_o, .wire_data_o
+  );
+
+  // ---- completions ---------------------------------------------------------------------------
+  logic        mwr_valid, mwr_next, mwr_done, retire;
+  logic [15:0] mwr_rid, retire_index;
+  logic [63:0] mwr_addr, mwr_data;
+  logic [9:0]  mwr_dws;
+  logic [EpW-1:0] retire_ep;
+  logic [3:0]  retire_count;
+
+  myr_completion u_completion (
+      .clk_i, .rst_i, .end_i(chain_end), .end_valid_i(chain_end_valid), .end_ready_o(chain_end_ready), .start_i(start),
+      .start_ep_i(start_ep), .mps_i(mps), .bus_i(bus), .bus_master_i(bus_master), .vf_enable_i(vf_enable),
+      .ep_o(cq_ep), .ctrl_i(cq_ctrl), .base_i(cq_base), .mwr_valid_o(mwr_valid), .mwr_rid_o(mwr_rid),
+      .mwr_addr_o(mwr_addr), .mwr_dws_o(mwr_dws), .mwr_data_o(mwr_data), .mwr_next_i(mwr_next), .mwr_done_i(mwr_done),
+      .retire_o(retire), .retire_ep_o(retire_ep), .retire_index_o(retire_index), .retire_count_o(retire_count),
+      .status_ep_i(status_ep), .status_index_o(status_cq_index)
+  );
+
+  myr_endpoint_state u_state (
+      .clk_i, .rst_i, .alloc_i(alloc), .alloc_ep_i(exec_ep), .retire_i(retire), .retire_ep_i(retire_ep),
+      .retire_count_i(retire_count), .halt_i(halt), .halt_ep_i(exec_ep), .start_i(start), .start_ep_i(start_ep),
+      .look_ep_i(look_ep), .look_halted_o(look_halted), .status_ep_i(status_ep), .status_halted_o(status_halted),
+      .status_busy_o(busy_flight)
+  );
+
+  // ---- transmit side -------------------------------------------------------------------------
+  logic        sent, sent_fetch, sent_first;
+  logic [EpW-1:0] sent_ep;
+  logic [15:0] sent_index;
+  logic [12:0] sent_len;
+
+  myr_tlp_tx u_tx (
+      .clk_i, .rst_i, .tx_o, .tx_valid_o, .tx_ready_i, .fc_i(tx_fc_i), .bus_i(bus), .cpl_i(cpl),
+      .cpl_valid_i(cpl_valid), .cpl_ready_o(cpl_ready), .mwr_valid_i(mwr_valid), .mwr_rid_i(mwr_rid),
+      .mwr_addr_i(mwr_addr), .mwr_dws_i(mwr_dws), .mwr_data_i(mwr_data), .mwr_next_o(mwr_next), .mwr_done_o(mwr_done),
+      .mrd_i(mrd), .mrd_valid_i(mrd_valid), .mrd_ready_o(mrd_ready), .mrd_sent_o(sent), .mrd_sent_fetch_o(sent_fetch),
+      .mrd_sent_first_o(sent_first), .mrd_sent_ep_o(sent_ep), .mrd_sent_index_o(sent_index), .mrd_sent_len_o(sent_len)
+  );
+
+  // ---- registers -----------------------------------------------------------------------------
+  always_comb begin
+    hw_in.CAPS.endpoints.next   = 8'(Endpoints);
+    hw_in.CAPS.read_tags.next   = 8'(ReadTags);
+    hw_in.CAPS.frame_slots.next = 8'(FrameSlots);
+    hw_in.CAPS.fetch_batch.next = 8'(FetchBatch);
+    hw_in.LIMITS.inline_max.next = 16'(InlineMax);
+    hw_in.LIMITS.max_frame.next  = 16'(MaxFrame);
+    hw_in.CYCLE_LO.lo.next = cycle_i[31:0];
+    hw_in.CYCLE_HI.hi.next = cycle_i[63:32];
+    hw_in.FRAMES.count.incr         = wire_valid_o && wire_last_o;
+    hw_in.FAILED_CHAINS.count.incr  = chain_failed;
+    hw_in.AUTH_CHECKS.count.incr    = checked;
+    hw_in.AUTH_DENIED.count.incr    = denied;
+    hw_in.READ_ERRORS.count.incr    = cpl_in_valid && cpl_in_status != StatusOk;
+    hw_in.READ_TIMEOUTS.count.incr  = timed_out;
+    hw_in.UNEXPECTED_CPL.count.incr = unexpected;
+    hw_in.MMIO_DROPPED.count.incr   = dropped || doorbell_bad;
+    hw_in.EP_TABLE.rd_ack  = table_rd_ack;
+    hw_in.EP_TABLE.rd_data = table_rdata;
+    hw_in.EP_TABLE.wr_ack  = table_wr_ack;
+  end
+
+  // ---- trace ---------------------------------------------------------------------------------
+  logic [EpW-1:0] wire_ep_q;
+  logic [15:0]    wire_head_q;
+  logic [LenW-1:0] wire_len_q;
+
+  // the beat is on the wire one cycle after the MAC took it from the frame at the queue's head
+  always_ff @(posedge clk_i) begin
+    wire_ep_q   <= tx_ep;
+    wire_head_q <= tx_head;
+    wire_len_q  <= tx_len;
+  end
+
+  always_comb begin
+    trace_o = '0;
+    if (doorbell.valid && !doorbell_bad)
+      trace_o[TraceKindDoorbell] = '{valid: 1'b1, age: 4'd2, endpoint: doorbell.ep, index: doorbell.producer, info: '0};
+    else if (ring_done.valid)
+      trace_o[TraceKindDoorbell] = '{valid: 1'b1, age: 4'd2 + 4'(ring_done.late), endpoint: ring_done.ep,
+                                     index: 16'(ring_done.slot), info: 16'(ring_done.count)};
+    trace_o[TraceKindFetchOut] = '{valid: sent && sent_fetch, age: '0, endpoint: sent_ep, index: sent_index,
+                                   info: 16'(sent_len >> 4)};
+    trace_o[TraceKindFetchBack] = '{valid: read_done.valid && read_done.fetch && read_done.status == StatusOk,
+                                    age: 4'd2 + 4'(read_done.late), endpoint: read_done.ep, index: read_done.index,
+                                    info: 16'(read_done.count)};
+    trace_o[TraceKindGrant] = '{valid: sched_take, age: '0, endpoint: sched_ep, index: sched_consumer, info: '0};
+    trace_o[TraceKindAuthorised] = '{valid: authorised || inline_start, age: '0,
+                                     endpoint: authorised ? authorised_ep : exec_ep,
+                                     index: authorised ? authorised_index : head, info: '0};
+    trace_o[TraceKindReadOut] = '{valid: sent && !sent_fetch && sent_first, age: '0, endpoint: sent_ep,
+                                  index: sent_index, info: '0};
+    trace_o[TraceKindDataIn] = data_in;
+    trace_o[TraceKindWireFirst] = '{valid: wire_valid_o && wire_first_o, age: '0, endpoint: wire_ep_q,
+                                    index: wire_head_q, info: '0};
+    trace_o[TraceKindWireLast] = '{valid: wire_valid_o && wire_last_o, age: '0, endpoint: wire_ep_q,
+                                   index: wire_head_q, info: 16'(wire_len_q)};
+    trace_o[TraceKindCplOut] = '{valid: retire, age: '0, endpoint: retire_ep, index: retire_index,
+                                 info: 16'(retire_count)};
+    trace_o[TraceKindFailed] = '{valid: chain_failed, age: '0, endpoint: chain_end.ep, index: tx_head,
+                                 info: 16'(chain_end.status)};
+  end
+endmodule
+`default_nettype wire

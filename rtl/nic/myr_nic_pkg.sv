@@ -1,0 +1,143 @@
+`default_nettype none
+/// Sizes and records that only the NIC's blocks share.
+package myr_nic_pkg;
+  import myr_abi_pkg::*;
+
+  /// Endpoints, as on the card.
+  localparam int unsigned Endpoints = NicControlEndpointCount;
+  localparam int unsigned EpW = $clog2(Endpoints);
+  /// Send-ring slots of an endpoint at most.
+  localparam int unsigned RingSlots = 1024;
+  localparam int unsigned SlotIdxW = $clog2(RingSlots);
+  /// Byte address in the ring SRAM: endpoint, slot, byte of the descriptor.
+  localparam int unsigned RingAddrW = EpW + SlotIdxW + 4;
+  /// Frames in the frame buffer.
+  localparam int unsigned FrameSlots = 16;
+  localparam int unsigned FrameW = $clog2(FrameSlots);
+  /// 64-bit words of a frame slot; a power of two, so that a slot is an address field.
+  localparam int unsigned FrameWords = 2048;
+  localparam int unsigned FrameWordW = $clog2(FrameWords);
+  /// Byte address in the frame buffer.
+  localparam int unsigned FrameAddrW = FrameW + FrameWordW + 3;
+  /// Longest frame without FCS: 9018 bytes (MTU 9000, header, VLAN tag).
+  localparam int unsigned MaxFrame = 9018;
+  /// Shortest frame without FCS.
+  localparam int unsigned MinFrame = 60;
+  /// Descriptors of a chain at most.
+  localparam int unsigned MaxPieces = 12;
+  /// Bytes of an inline frame at most: twelve slots.
+  localparam int unsigned InlineMax = 192;
+  /// Descriptors of one fetch at most.
+  localparam int unsigned FetchBatch = 16;
+  /// Completion entries that can wait for each endpoint.
+  localparam int unsigned CplDepth = 8;
+  localparam int unsigned LenW = 14;
+
+  /// What the hypervisor has set up for an endpoint.
+  typedef struct packed {
+    logic        enable;
+    form_e       form;
+    mode_e       mode;
+    logic [3:0]  send_log2;
+    logic [3:0]  cq_log2;
+  } ep_ctrl_t;
+
+  /// One word from the downstream stream to its place: aligned to the destination.
+  typedef struct packed {
+    logic        ring;    ///< into the ring SRAM
+    logic        frame;   ///< into the frame buffer
+    logic [20:0] addr;    ///< byte address of the word (bits 2:0 are zero)
+    logic [63:0] data;
+    logic [7:0]  be;
+  } rx_word_t;
+
+  /// Ring slots written by one TLP, once it is whole.
+  typedef struct packed {
+    logic                valid;
+    logic [EpW-1:0]      ep;
+    logic [SlotIdxW-1:0] slot;   ///< first slot written
+    logic [7:0]          count;  ///< slots written
+    logic                late;   ///< the TLP's last beat was 3 cycles ago, not 2
+  } ring_done_t;
+
+  /// A doorbell.
+  typedef struct packed {
+    logic           valid;
+    logic [EpW-1:0] ep;
+    logic [15:0]    producer;
+  } doorbell_t;
+
+  /// A read to be made: payload of a frame slot, or descriptors for a ring.
+  typedef struct packed {
+    logic                  fetch;
+    logic [EpW-1:0]        ep;
+    mode_e                 mode;
+    logic [FrameW-1:0]     slot;
+    logic                  first;  ///< first piece of its frame
+    logic [15:0]           index;  ///< chain head, or first descriptor
+    logic [63:0]           addr;
+    logic [LenW-1:0]       len;
+    logic [20:0]           dest;   ///< byte address in the destination memory
+  } dma_req_t;
+
+  /// A memory read request for the transmit side.
+  typedef struct packed {
+    logic [15:0] rid;
+    logic [7:0]  tag;
+    logic [63:0] addr;
+    logic [12:0] len;      ///< bytes, 1 to 4096
+    logic        fetch;    ///< for the trace
+    logic        first;    ///< for the trace
+    logic [EpW-1:0] ep;
+    logic [15:0] index;
+  } mrd_t;
+
+  /// A read has ended (last completion, error or time-out).
+  typedef struct packed {
+    logic              valid;
+    logic              fetch;
+    logic [EpW-1:0]    ep;
+    logic [FrameW-1:0] slot;
+    logic [15:0]       index;
+    logic [7:0]        count;  ///< descriptors, when fetch
+    logic              late;   ///< the last completion's last beat was 3 cycles ago, not 2
+    status_e           status;
+  } read_done_t;
+
+  /// A chain that has ended, on its way to the completion ring.
+  typedef struct packed {
+    logic [EpW-1:0] ep;
+    logic [15:0]    next_index;
+    logic [LenW-1:0] len;
+    status_e        status;
+    logic [63:0]    stamp;
+  } chain_end_t;
+
+  /// Answer to a non-posted request.
+  typedef struct packed {
+    logic        has_data;
+    logic [2:0]  status;
+    logic [15:0] requester;
+    logic [7:0]  tag;
+    logic [6:0]  lower;
+    logic [11:0] bytes;
+    logic [31:0] data;
+  } cpl_t;
+
+  /// An access for the control queue: register write, or non-posted request.
+  typedef struct packed {
+    logic        posted;   ///< MWr to the control BAR
+    logic        cfg;
+    logic        cfg_write;
+    logic        control;  ///< hits the control BAR (else an aperture: reads as zero)
+    logic        bad;      ///< answered with UR
+    logic [15:0] addr;
+    logic [3:0]  be;
+    logic [31:0] data;
+    logic [15:0] requester;
+    logic [7:0]  tag;
+    logic [7:0]  devfn;
+    logic [7:0]  bus;
+  } ctl_req_t;
+endpackage
+`default_nettype wire
