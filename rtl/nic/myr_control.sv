@@ -118,14 +118,7 @@ module myr_control
           state_d   = StReg;
         end else state_d = StCpl;  // apertures read as zero
       end
-      StReg: if (reg_ack_i) begin
-        cpl_d.data = reg_data_i;
-        if (head.posted) begin
-          pop           = 1'b1;
-          posted_done_o = 1'b1;
-          state_d       = StIdle;
-        end else state_d = StCpl;
-      end
+      StReg: ;
       StCpl: if (cpl_ready_i) begin
         pop       = 1'b1;
         np_done_o = 1'b1;
@@ -133,6 +126,15 @@ module myr_control
       end
       default: state_d = StIdle;
     endcase
+    // the register block may answer in the cycle of the request
+    if (state_d == StReg && reg_ack_i) begin
+      cpl_d.data = reg_data_i;
+      if (head.posted) begin
+        pop           = 1'b1;
+        posted_done_o = 1'b1;
+        state_d       = StIdle;
+      end else state_d = StCpl;
+    end
   end
 
   always_ff @(posedge clk_i) begin
