@@ -162,7 +162,7 @@ module myr_nic
   logic [FrameW-1:0] slot, close_slot;
   logic [LenW-1:0]   close_len;
   status_e     close_status;
-  logic        inline_valid, inline_ready, inline_start;
+  logic        inline_valid, inline_ready, inline_start, started;
   logic [FrameAddrW-4:0] inline_addr;
   logic [63:0] inline_data;
 
@@ -201,7 +201,8 @@ module myr_nic
       .slot_i(slot), .alloc_o(alloc), .head_o(head), .close_o(close), .close_slot_o(close_slot), .close_len_o(close_len),
       .close_status_o(close_status), .close_next_o(close_next), .dma_o(pay_req), .dma_valid_o(pay_valid),
       .dma_ready_i(pay_ready), .inline_valid_o(inline_valid), .inline_addr_o(inline_addr), .inline_data_o(inline_data),
-      .inline_ready_i(inline_ready), .inline_start_o(inline_start), .halt_o(halt)
+      .inline_ready_i(inline_ready), .started_o(started), .inline_start_o(inline_start),
+      .halt_o(halt)
   );
 
   // ---- DMA reads -----------------------------------------------------------------------------
@@ -338,7 +339,7 @@ module myr_nic
     trace_o[TraceKindFetchBack] = '{valid: read_done.valid && read_done.fetch && read_done.status == StatusOk,
                                     age: 4'd2 + 4'(read_done.late), endpoint: read_done.ep, index: read_done.index,
                                     info: 16'(read_done.count)};
-    trace_o[TraceKindGrant] = '{valid: sched_take, age: '0, endpoint: sched_ep, index: sched_consumer, info: '0};
+    trace_o[TraceKindGrant] = '{valid: started, age: 4'd1, endpoint: exec_ep, index: head, info: '0};
     trace_o[TraceKindAuthorised] = '{valid: authorised || inline_start, age: '0,
                                      endpoint: authorised ? authorised_ep : exec_ep,
                                      index: authorised ? authorised_index : head, info: '0};

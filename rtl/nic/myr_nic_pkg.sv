@@ -45,6 +45,7 @@ package myr_nic_pkg;
   /// One word from the downstream stream to its place: aligned to the destination.
   typedef struct packed {
     logic        ring;    ///< into the ring SRAM
+    logic        pio;     ///< ... by PIO, not by a fetch
     logic        frame;   ///< into the frame buffer
     logic [20:0] addr;    ///< byte address of the word (bits 2:0 are zero)
     logic [63:0] data;

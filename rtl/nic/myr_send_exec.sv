@@ -79,6 +79,8 @@ module myr_send_exec
     output logic [63:0]                  inline_data_o,
     /// It is stored.
     input  wire logic                    inline_ready_i,
+    /// The chain granted in the previous cycle is executed, not put back (trace).
+    output logic                         started_o,
     /// An inline frame is authorised (trace).
     output logic                         inline_start_o,
     /// The endpoint is halted by its failed fetch.
@@ -117,6 +119,7 @@ module myr_send_exec
   logic         advance;
   logic [15:0]  next_idx;
   logic [EpW-1:0] read_ep;
+  logic         fresh_q;
   logic [3:0]   read_log2;
 
   // the descriptor is big-endian in memory
@@ -167,6 +170,7 @@ module myr_send_exec
   end
 
   assign ep_o         = ep_q;
+  assign started_o    = fresh_q && !wait_more;
   assign head_o       = (state_q == StHead) ? idx_q : head_q;
   assign next_idx     = idx_q + 16'd1;
   assign clear_slot_o = {ep_q, idx_q[SlotIdxW-1:0] & mask[SlotIdxW-1:0]};
@@ -323,6 +327,7 @@ module myr_send_exec
 
   always_ff @(posedge clk_i) begin
     state_q  <= state_d;
+    fresh_q  <= sched_take_o;
     idx_q    <= idx_d;
     todo_q   <= todo_d;
     off_q    <= off_d;
@@ -335,7 +340,10 @@ module myr_send_exec
       head_q <= idx_q;
       slot_q <= slot_i;
     end
-    if (rst_i) state_q <= StIdle;
+    if (rst_i) begin
+      state_q <= StIdle;
+      fresh_q <= 1'b0;
+    end
   end
 
 `ifndef SYNTHESIS

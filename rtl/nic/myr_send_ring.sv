@@ -77,6 +77,8 @@ module myr_send_ring
   logic [15:0] consumer_q[Endpoints];
   logic [7:0]  need_q[Endpoints];
   logic [Endpoints-1:0] look_q, ready_q, active_q, wipe_q;
+  logic                 open_q;      // a TLP is writing slots of open_ep_q and is not whole yet
+  logic [EpW-1:0]       open_ep_q;
 
   // ---- SRAM ---------------------------------------------------------------------------------
   logic [EpW+SlotIdxW-1:0] wr_slot;
@@ -131,9 +133,21 @@ module myr_send_ring
   logic                eval_pushed_q, eval_fetch_q, eval_slot_q;
   logic [SlotIdxW-1:0] look_slot;
   logic                eval_ready;
+  logic [Endpoints-1:0] arriving;
+
+  // a slot counts when its TLP is whole: what follows the head in the same TLP must be there, too
+  assign arriving = open_q ? Endpoints'(1) << open_ep_q : '0;
+
+  always_ff @(posedge clk_i) begin
+    if (word_i.ring && word_i.pio) begin
+      open_q    <= 1'b1;
+      open_ep_q <= word_i.addr[RingAddrW-1 -: EpW];
+    end
+    if (ring_done_i.valid || rst_i) open_q <= 1'b0;
+  end
 
   myr_rr_arb #(.N(Endpoints)) u_look (
-      .clk_i, .rst_i, .req_i(look_q & ~active_q & ~wipe_q), .take_i(1'b1), .valid_o(look_any), .id_o(look_ep)
+      .clk_i, .rst_i, .req_i(look_q & ~active_q & ~wipe_q & ~arriving), .take_i(1'b1), .valid_o(look_any), .id_o(look_ep)
   );
   assign look_ep_o  = look_ep;
   assign look_slot  = consumer_q[look_ep][SlotIdxW-1:0] & SlotIdxW'((16'd1 << look_ctrl_i.send_log2) - 16'd1);

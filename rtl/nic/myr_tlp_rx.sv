@@ -315,6 +315,7 @@ module myr_tlp_rx
     end
 
     word_o.ring  <= emit && (flush_q ? flush_ring_q : to_ring);
+    word_o.pio   <= flush_q ? kind_q == KindRing : kind == KindRing;
     word_o.frame <= emit && (flush_q ? flush_frame_q : to_frame);
     if (emit) begin
       word_o.addr <= {waddr, 3'b000};

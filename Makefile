@@ -1,0 +1,30 @@
+# Each verb calls one Python entry point. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: sim test lint bench regs clean help
+python := .venv/bin/python
+
+sim: ## guests send through the RTL NIC: GUESTS=4 PCAP=file SEED=1 WAVES=1, args="..."
+	@tools/bootstrap sim
+	@$(python) -m tb.sim $(args)
+
+test: ## all tests: args="-k name" narrows them
+	@tools/bootstrap test
+	@$(python) -m pytest -n 2 tests $(args)
+
+lint: ## Verilator, Yosys, ruff, mypy, generated files
+	@tools/bootstrap test
+	@$(python) -m tools.lint $(args)
+
+bench: ## the figures: build/bench/summary.json
+	@tools/bootstrap sim
+	@$(python) -m tb.bench $(args)
+
+regs: ## generate everything that comes from rtl/regs/myrmidon.rdl
+	@tools/bootstrap test
+	@$(python) rtl/regs/generate.py
+
+clean: ## remove build/ (the environment .venv stays)
+	@rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile

@@ -1,0 +1,169 @@
+"""One virtual machine: its memory, its MMIO, its hypercalls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hypervisor_model.faults import DomainCrashedError, GuestFaultError
+from hypervisor_model.hypercalls import DomainHypercalls
+from hypervisor_model.memory import FrameAllocator
+from hypervisor_model.p2m import P2M
+from sw.guest.kernel import GuestKernel
+from sw.platform import PAGE_SHIFT, PAGE_SIZE, Platform
+
+if TYPE_CHECKING:
+    from hypervisor_model.hypervisor import Hypervisor
+
+LOW_BASE_GFN: Final = 0x100
+HIGH_BASE_GFN: Final = 0x10_0100
+"""Above 4 GiB, so that I/O virtual addresses need 64-bit TLP headers."""
+GRANT_TABLE_GAP: Final = 0x100
+"""Grant-table pages follow the RAM; device pages follow at this many pages after its end."""
+_OFFSET = PAGE_SIZE - 1
+
+
+class DomainMemory:
+    """Guest-physical memory, seen by the guest."""
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+        self._pages = domain.p2m.pages
+
+    def read(self, gpa: int, size: int) -> bytes:
+        """Copy out; may cross pages. Raises `GuestFaultError` outside RAM."""
+        offset = gpa & _OFFSET
+        if offset + size <= PAGE_SIZE and (page := self._pages.get(gpa >> PAGE_SHIFT)) is not None:
+            return bytes(page[offset : offset + size])
+        result = bytearray()
+        while len(result) < size:
+            at = gpa + len(result)
+            offset = at & _OFFSET
+            part = min(PAGE_SIZE - offset, size - len(result))
+            result += self._page(at, "memory read")[offset : offset + part]
+        return bytes(result)
+
+    def write(self, gpa: int, data: bytes | bytearray | memoryview) -> None:
+        """Copy in; may cross pages. Raises `GuestFaultError` outside RAM."""
+        size = len(data)
+        done = 0
+        while done < size:
+            at = gpa + done
+            offset = at & _OFFSET
+            part = min(PAGE_SIZE - offset, size - done)
+            self._page(at, "memory write")[offset : offset + part] = data[done : done + part]
+            done += part
+
+    def page(self, gfn: int) -> memoryview:
+        """A window on one page; stale once the page is given back. Raises `GuestFaultError` outside RAM."""
+        return self._page(gfn << PAGE_SHIFT, "memory read")
+
+    def _page(self, gpa: int, kind: str) -> memoryview:
+        page = self._pages.get(gpa >> PAGE_SHIFT)
+        if page is None:
+            self._domain.trap(gpa, kind)
+            raise GuestFaultError(f"{self._domain.name}: {kind} at {gpa:#x}, which is not its RAM")
+        return page
+
+
+class Domain:
+    """A guest. Implements `sw.guest.machine.GuestMachine`."""
+
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        platform: Platform,
+        frames: FrameAllocator,
+        name: str,
+        domid: int,
+        pages: int,
+        *,
+        owns_device: bool,
+        crash_on_fault: bool,
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._platform = platform
+        self.name = name
+        self.domid = domid
+        self.owns_device = owns_device
+        self.crash_on_fault = crash_on_fault
+        self.crashed = False
+        # The first guest is number 0.
+        base = HIGH_BASE_GFN if (domid - 1) % 2 else LOW_BASE_GFN
+        self._ram = range(base, base + pages)
+        self.device_gfn = self._ram.stop + GRANT_TABLE_GAP
+        """Where the hypervisor maps device pages."""
+        self.iomem: set[int] = set()
+        """Machine frames of MMIO that may be mapped into this domain."""
+        self.p2m = P2M(frames)
+        for gfn in self._ram:
+            self.p2m.add_ram(gfn, frames.allocate(domid))
+        self._memory = DomainMemory(self)
+        self._hypercall = DomainHypercalls(hypervisor, self)
+        self._kernel = GuestKernel(self)
+        self._mmio = self.p2m.mmio
+        self._post = platform.mmio_write
+
+    @property
+    def memory(self) -> DomainMemory:
+        """Guest-physical memory."""
+        return self._memory
+
+    @property
+    def hypercall(self) -> DomainHypercalls:
+        """Calls into the hypervisor."""
+        return self._hypercall
+
+    @property
+    def kernel(self) -> GuestKernel:
+        """The guest's own kernel."""
+        return self._kernel
+
+    @property
+    def ram(self) -> range:
+        """GFNs of the guest's memory."""
+        return self._ram
+
+    def now(self) -> int:
+        """Simulated time in ns."""
+        return self._platform.now()
+
+    def mmio_write(self, gpa: int, data: bytes) -> None:
+        """Post a write; outside the mapped device pages it traps, is counted and dropped."""
+        offset = gpa & _OFFSET
+        frame = self._mmio.get(gpa >> PAGE_SHIFT)
+        if frame is None:
+            self.trap(gpa, "mmio write")
+        elif self.crashed:
+            raise DomainCrashedError(f"{self.name} has crashed")
+        elif offset + len(data) > PAGE_SIZE:
+            # A CPU splits an access at the page boundary and translates each half.
+            self.mmio_write(gpa, data[: PAGE_SIZE - offset])
+            self.mmio_write(gpa - offset + PAGE_SIZE, data[PAGE_SIZE - offset :])
+        else:
+            self._post(frame << PAGE_SHIFT | offset, data)
+
+    async def mmio_read(self, gpa: int, size: int) -> bytes:
+        """Read; outside the mapped device pages it traps and gives all ones."""
+        frame = self._mmio.get(gpa >> PAGE_SHIFT)
+        if frame is None or (gpa & _OFFSET) + size > PAGE_SIZE:
+            self.trap(gpa, "mmio read")
+            return b"\xff" * size
+        return await self._platform.mmio_read(frame << PAGE_SHIFT | gpa & _OFFSET, size)
+
+    async def sleep(self, ns: int) -> None:
+        """Let simulated time pass."""
+        await self._platform.sleep(ns)
+
+    async def monitor(self, gpa: int, expected: bytes, mask: bytes, timeout_ns: int) -> bool:
+        """As `Platform.monitor`, on RAM within one page."""
+        frame = self.p2m.frame(gpa >> PAGE_SHIFT)
+        if frame is None or (gpa & _OFFSET) + len(expected) > PAGE_SIZE:
+            self.trap(gpa, "memory read")
+            raise GuestFaultError(f"{self.name}: monitor at {gpa:#x}, which is not in one page of its RAM")
+        return await self._platform.monitor(frame << PAGE_SHIFT | gpa & _OFFSET, expected, mask, timeout_ns)
+
+    def trap(self, gpa: int, kind: str) -> None:
+        """An access outside what is mapped: enter the hypervisor. Raises `DomainCrashedError` if that kills it."""
+        self._hypervisor.guest_fault(self, gpa, kind)
+        if self.crashed:
+            raise DomainCrashedError(f"{self.name} crashed: {kind} at {gpa:#x}")

@@ -1,0 +1,155 @@
+"""PCI configuration through ECAM: find the NIC, place its BARs, set its link parameters, create its functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sw.platform import Platform
+
+VENDOR_MYRICOM: Final = 0x14C1
+DEVICE_MYRI10G: Final = 0x0008
+
+# Offsets of PCI 3.0 and PCIe 3.0, chapter 7.
+_COMMAND: Final = 0x04
+_COMMAND_MEMORY: Final = 1 << 1
+_COMMAND_MASTER: Final = 1 << 2
+_BAR0: Final = 0x10
+_CAP_POINTER: Final = 0x34
+_CAP_PCIE: Final = 0x10
+_PCIE_DEVCAP: Final = 0x04
+_PCIE_DEVCTL: Final = 0x08
+_EXTENDED_CAPS: Final = 0x100
+_EXT_CAP_SRIOV: Final = 0x0010
+_SRIOV_CONTROL: Final = 0x08
+_SRIOV_VF_ENABLE: Final = 1 << 0
+_SRIOV_VF_MEMORY: Final = 1 << 3
+_SRIOV_TOTAL_VFS: Final = 0x0C
+_SRIOV_NUM_VFS: Final = 0x10
+_SRIOV_FIRST_OFFSET: Final = 0x14
+_MAX_CAPS: Final = 48
+_PAYLOAD_SIZES: Final = (128, 256, 512, 1024, 2048, 4096)
+
+
+class PciError(RuntimeError):
+    """The device is absent or its configuration space does not say what the driver needs."""
+
+
+@dataclass(frozen=True)
+class PciDevice:
+    """What enumeration left behind. Addresses and sizes in bytes."""
+
+    requester: int
+    bars: dict[int, tuple[int, int]]
+    """BAR number to (address, size)."""
+    max_payload: int
+    max_read: int
+    first_vf: int
+    """Requester ID of the first virtual function."""
+    vf_stride: int
+    vfs: int
+
+    def vf_requester(self, number: int) -> int:
+        """Requester ID of virtual function `number`, from 0."""
+        return self.first_vf + number * self.vf_stride
+
+
+class PciBus:
+    """Configuration accesses to one function."""
+
+    def __init__(self, platform: Platform, requester: int) -> None:
+        self._platform = platform
+        self._base = platform.machine.ecam + (requester << 12)
+        self._requester = requester
+        self._next_address = platform.machine.pci_window
+
+    async def enumerate(self, *, max_payload: int, max_read: int) -> PciDevice:
+        """Bring the function up: BARs placed, memory and bus master on, all virtual functions enabled."""
+        identity = await self._read(0)
+        if identity != DEVICE_MYRI10G << 16 | VENDOR_MYRICOM:
+            raise PciError(
+                f"requester {self._requester:#06x}: identity {identity:#010x}, "
+                f"expected {DEVICE_MYRI10G:04x}{VENDOR_MYRICOM:04x}"
+            )
+        bars = await self._place_bars()
+        await self._set_link_parameters(max_payload, max_read)
+        command = await self._read(_COMMAND)
+        # Status bits share the word and clear on ones: write zeros there.
+        self._write(_COMMAND, command & 0xFFFF | _COMMAND_MEMORY | _COMMAND_MASTER)
+        first, stride, count = await self._enable_vfs()
+        return PciDevice(self._requester, bars, max_payload, max_read, self._requester + first, stride, count)
+
+    async def _place_bars(self) -> dict[int, tuple[int, int]]:
+        bars: dict[int, tuple[int, int]] = {}
+        number = 0
+        while number < 6:
+            offset = _BAR0 + 4 * number
+            self._write(offset, 0xFFFF_FFFF)
+            low = await self._read(offset)
+            if low == 0:
+                number += 1
+                continue
+            is_64_bit = low & 0x6 == 0x4
+            mask = low & ~0xF & 0xFFFF_FFFF
+            if is_64_bit:
+                self._write(offset + 4, 0xFFFF_FFFF)
+                mask |= await self._read(offset + 4) << 32
+            else:
+                mask |= 0xFFFF_FFFF << 32
+            size = (~mask & (1 << 64) - 1) + 1
+            address = self._place(size)
+            self._write(offset, address & 0xFFFF_FFFF)
+            if is_64_bit:
+                self._write(offset + 4, address >> 32)
+            bars[number] = (address, size)
+            number += 2 if is_64_bit else 1
+        return bars
+
+    def _place(self, size: int) -> int:
+        machine = self._platform.machine
+        address = (self._next_address + size - 1) & ~(size - 1)
+        if address + size > machine.pci_window + machine.pci_window_bytes:
+            raise PciError(f"a BAR of {size:#x} bytes does not fit into the PCI window")
+        self._next_address = address + size
+        return address
+
+    async def _set_link_parameters(self, max_payload: int, max_read: int) -> None:
+        capability = await self._capability(_CAP_PCIE)
+        supported = _PAYLOAD_SIZES[await self._read(capability + _PCIE_DEVCAP) & 0x7]
+        if max_payload > supported:
+            raise PciError(f"max_payload is {max_payload}: the device supports {supported}")
+        control = await self._read(capability + _PCIE_DEVCTL) & 0xFFFF & ~(0x7 << 5 | 0x7 << 12)
+        control |= _PAYLOAD_SIZES.index(max_payload) << 5 | _PAYLOAD_SIZES.index(max_read) << 12
+        self._write(capability + _PCIE_DEVCTL, control)
+
+    async def _capability(self, wanted: int) -> int:
+        offset = await self._read(_CAP_POINTER) & 0xFC
+        for _ in range(_MAX_CAPS):
+            if offset == 0:
+                break
+            header = await self._read(offset)
+            if header & 0xFF == wanted:
+                return offset
+            offset = header >> 8 & 0xFC
+        raise PciError(f"requester {self._requester:#06x} has no capability {wanted:#04x}")
+
+    async def _enable_vfs(self) -> tuple[int, int, int]:
+        offset = _EXTENDED_CAPS
+        for _ in range(_MAX_CAPS):
+            header = await self._read(offset)
+            if header & 0xFFFF == _EXT_CAP_SRIOV:
+                break
+            offset = header >> 20
+            if offset == 0:
+                raise PciError(f"requester {self._requester:#06x} has no SR-IOV capability")
+        total = await self._read(offset + _SRIOV_TOTAL_VFS) >> 16
+        self._write(offset + _SRIOV_NUM_VFS, total)
+        self._write(offset + _SRIOV_CONTROL, _SRIOV_VF_ENABLE | _SRIOV_VF_MEMORY)
+        placement = await self._read(offset + _SRIOV_FIRST_OFFSET)
+        return placement & 0xFFFF, placement >> 16, total
+
+    async def _read(self, offset: int) -> int:
+        return int.from_bytes(await self._platform.mmio_read(self._base + offset, 4), "little")
+
+    def _write(self, offset: int, value: int) -> None:
+        self._platform.mmio_write(self._base + offset, value.to_bytes(4, "little"))

@@ -1,0 +1,89 @@
+"""Guest kernel services: page allocation and the guest's side of the grant table."""
+
+from __future__ import annotations
+
+from sw.guest.machine import GuestMachine
+from sw.guest.xen_abi import (
+    DOMID_CONTROL,
+    GRANT_ENTRIES_PER_PAGE,
+    GRANT_ENTRY_V1,
+    GRANT_MAX_FRAMES,
+    GRANT_RESERVED_ENTRIES,
+    GrantFlag,
+)
+
+
+class OutOfPagesError(MemoryError):
+    """No run of free guest pages is long enough."""
+
+
+class GuestKernel:
+    """Owns the guest's free pages and grant references."""
+
+    def __init__(self, machine: GuestMachine) -> None:
+        self._machine = machine
+        self._free_runs: list[tuple[int, int]] = [(machine.ram.start, len(machine.ram))]
+        self._table: list[int] = []
+        self._free_references: list[int] = []
+
+    def allocate_pages(self, count: int) -> int:
+        """First GFN of `count` consecutive pages. Raises `OutOfPagesError`."""
+        for position, (first, length) in enumerate(self._free_runs):
+            if length >= count:
+                if length == count:
+                    del self._free_runs[position]
+                else:
+                    self._free_runs[position] = (first + count, length - count)
+                return first
+        raise OutOfPagesError(f"{count} consecutive guest pages wanted; longest free run is {self.longest_run()}")
+
+    def longest_run(self) -> int:
+        """Pages of the longest free run."""
+        return max((length for _, length in self._free_runs), default=0)
+
+    def free_pages(self, gfn: int, count: int) -> None:
+        """Give back what `allocate_pages` returned."""
+        runs = sorted([*self._free_runs, (gfn, count)])
+        merged = runs[:1]
+        for first, length in runs[1:]:
+            last_first, last_length = merged[-1]
+            if last_first + last_length == first:
+                merged[-1] = (last_first, last_length + length)
+            else:
+                merged.append((first, length))
+        self._free_runs = merged
+
+    async def grant_access(self, gfn: int, *, readonly: bool, domid: int = DOMID_CONTROL) -> int:
+        """Publish a grant of one page to `domid`; the reference. Grows the table when it is full."""
+        if not self._free_references:
+            await self._grow()
+        reference = self._free_references.pop()
+        page, offset = self._locate(reference)
+        # domid and frame first, flags last: an entry with flags set must be whole.
+        GRANT_ENTRY_V1.pack_into(page, offset, 0, domid, gfn)
+        flags = GrantFlag.PERMIT_ACCESS | (GrantFlag.READONLY if readonly else GrantFlag(0))
+        page[offset : offset + 2] = int(flags).to_bytes(2, "little")
+        return reference
+
+    def end_access(self, reference: int) -> bool:
+        """Revoke a grant; False while the hypervisor still uses it (the entry then stays)."""
+        page, offset = self._locate(reference)
+        flags = int.from_bytes(page[offset : offset + 2], "little")
+        if flags & (GrantFlag.READING | GrantFlag.WRITING):
+            return False
+        page[offset : offset + 2] = b"\0\0"
+        self._free_references.append(reference)
+        return True
+
+    def _locate(self, reference: int) -> tuple[memoryview, int]:
+        gfn = self._table[reference // GRANT_ENTRIES_PER_PAGE]
+        return self._machine.memory.page(gfn), reference % GRANT_ENTRIES_PER_PAGE * GRANT_ENTRY_V1.size
+
+    async def _grow(self) -> None:
+        frames = len(self._table) + 1
+        if frames > GRANT_MAX_FRAMES:
+            raise OutOfPagesError(f"grant table is at its limit of {GRANT_MAX_FRAMES} pages")
+        first = len(self._table) * GRANT_ENTRIES_PER_PAGE
+        self._table = await self._machine.hypercall.setup_table(frames)
+        fresh = range(max(first, GRANT_RESERVED_ENTRIES), frames * GRANT_ENTRIES_PER_PAGE)
+        self._free_references = list(reversed(fresh)) + self._free_references

@@ -1,0 +1,90 @@
+#include "host.h"
+
+namespace myr {
+
+Host::Host(const HostConfig& config)
+    : config_(config),
+      memory_(config.ram_bytes),
+      waits_(memory_),
+      completer_(config_, memory_),
+      downstream_(completer_),
+      cpu_(config_, downstream_, waits_),
+      upstream_(config_, memory_, completer_, waits_, trace_),
+      walker_(config_, memory_),
+      credits_(config_),
+      link_rng_(config.seed, 6),
+      rc_rng_(config.seed, 7) {}
+
+const HostOut& Host::cycle(const HostIn& in) {
+    now_ = in.cycle;
+    const uint32_t before = out_.flags;
+    uint32_t flags = kWalkReady;
+
+    if (in.tx_watch != 0) {
+        if ((in.tx_watch & kWatchFirst) != 0 &&
+            !credits_.consume(static_cast<uint8_t>(in.tx_watch >> 24), tlp_length(in.tx_watch))) {
+            fail("the NIC started a TLP without credit");
+        }
+        if ((in.tx_watch & kWatchLast) != 0) credits_.release(now_);
+    }
+    if ((in.flags & kUpValid) != 0 && (before & kUpReady) != 0) {
+        fail(upstream_.beat(now_, in.up_data, (in.flags & kUpLast) != 0, (in.flags & kUpHalf) != 0));
+    }
+    if ((in.flags & kWalkValid) != 0 && (before & kWalkReady) != 0) {
+        if ((in.flags & kWalkWrite) != 0) {
+            upstream_.status_write(now_, in.walk_address, in.walk_data);
+        } else {
+            walker_.read(now_, static_cast<uint8_t>(in.flags >> kWalkIdShift & 0x1F), in.walk_address);
+        }
+    }
+    fail(upstream_.land(now_, cpu_));
+    cpu_.step((before & kRegValid) != 0 && (in.flags & kRegReady) != 0, (in.flags & kRegRvalid) != 0, in.reg_data);
+    if (downstream_.step(now_, (in.flags & kDnReady) != 0, Fc::unpack(in.rx_fc), upstream_.landed())) {
+        const Beat beat = downstream_.beat();
+        out_.dn_data = beat.data;
+        flags |= kDnValid | (beat.last ? kDnLast : 0U) | (beat.half ? kDnHalf : 0U);
+    }
+    WalkAnswer answer{};
+    if (walker_.next(now_ + 1, answer)) {
+        out_.walk_low = answer.low;
+        out_.walk_high = answer.high;
+        flags |= kWalkRspValid | (answer.error ? kWalkRspError : 0U) |
+                 static_cast<uint32_t>(answer.id) << kWalkRspIdShift;
+    }
+    const RegPort& port = cpu_.port();
+    if (port.valid) {
+        flags |= kRegValid | (port.write ? kRegWrite : 0U);
+        out_.reg_address = port.address;
+        out_.reg_data = port.data;
+    }
+    if (link_rng_.permille(config_.link_stall_permille)) flags |= kStallUp;
+    if (link_rng_.permille(config_.link_stall_permille)) flags |= kStallDn;
+    if (!rc_rng_.permille(config_.rc_stall_permille)) flags |= kUpReady;
+    out_.posted_landed = static_cast<uint32_t>(upstream_.landed());
+    out_.tx_fc = credits_.limits(now_);
+
+    waits_.tick(now_);
+    wake();
+    out_.flags = flags | (wake_ ? kWake : 0U);
+    return out_;
+}
+
+void Host::wire_beat(uint64_t cycle, uint64_t data, uint32_t count, bool first, bool last) {
+    const char* wrong = wire_.beat(cycle, data, count, first, last);
+    if (wrong != nullptr) fail(std::string("wire: ") + wrong);
+}
+
+void Host::fail(const std::string& message) {
+    if (message.empty() || !error_.empty()) return;
+    error_ = "cycle " + std::to_string(now_) + ": " + message;
+    signalled_ = false;
+    waits_.events().push_back({0, kDone, 0});  // wait 0: this error
+}
+
+void Host::wake() {
+    if (waits_.events().empty() || signalled_) return;
+    wake_ = !wake_;
+    signalled_ = true;
+}
+
+}  // namespace myr

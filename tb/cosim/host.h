@@ -1,0 +1,125 @@
+// One machine's host side: everything of the co-simulation that is not RTL and not Python.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "completer.h"
+#include "config.h"
+#include "cpu.h"
+#include "credits.h"
+#include "downstream.h"
+#include "memory.h"
+#include "rng.h"
+#include "trace.h"
+#include "upstream.h"
+#include "waits.h"
+#include "walker.h"
+#include "wire.h"
+
+namespace myr {
+
+// Words of host_in_t (myr_host_pkg.sv), word 0 first.
+struct HostIn {
+    uint64_t cycle;
+    uint64_t rx_fc;
+    uint64_t up_data;
+    uint64_t walk_address;
+    uint32_t walk_data;
+    uint32_t flags;
+    uint32_t reg_data;
+    uint32_t tx_watch;
+};
+static_assert(sizeof(HostIn) == 48, "host_in_t is 384 bits");
+
+enum HostInFlag : uint32_t {
+    kUpValid = 1 << 0,
+    kUpLast = 1 << 1,
+    kUpHalf = 1 << 2,
+    kDnReady = 1 << 3,
+    kWalkValid = 1 << 4,
+    kWalkWrite = 1 << 5,
+    kRegReady = 1 << 6,
+    kRegRvalid = 1 << 7,
+};
+constexpr uint32_t kWalkIdShift = 8;
+constexpr uint32_t kWatchFirst = 1 << 10;
+constexpr uint32_t kWatchLast = 1 << 11;
+
+// Words of host_out_t.
+struct HostOut {
+    uint64_t dn_data;
+    uint64_t tx_fc;
+    uint64_t walk_low;
+    uint64_t walk_high;
+    uint32_t posted_landed;
+    uint32_t flags;
+    uint32_t reg_address;
+    uint32_t reg_data;
+};
+static_assert(sizeof(HostOut) == 48, "host_out_t is 384 bits");
+
+enum HostOutFlag : uint32_t {
+    kUpReady = 1 << 0,
+    kDnValid = 1 << 1,
+    kDnLast = 1 << 2,
+    kDnHalf = 1 << 3,
+    kWalkReady = 1 << 4,
+    kWalkRspValid = 1 << 5,
+    kWalkRspError = 1 << 6,
+    kRegValid = 1 << 7,
+    kRegWrite = 1 << 8,
+    kStallUp = 1 << 9,
+    kStallDn = 1 << 10,
+    kWake = 1 << 11,
+};
+constexpr uint32_t kWalkRspIdShift = 12;
+
+class Host {
+  public:
+    explicit Host(const HostConfig& config);
+    Host(const Host&) = delete;
+    Host& operator=(const Host&) = delete;
+
+    // One clock edge: what the hardware shows in this cycle; the result is what it sees in the next one.
+    const HostOut& cycle(const HostIn& in);
+    // What `cycle` returned last.
+    const HostOut& shown() const { return out_; }
+    void wire_beat(uint64_t cycle, uint64_t data, uint32_t count, bool first, bool last);
+
+    Memory& memory() { return memory_; }
+    Completer& completer() { return completer_; }
+    Cpu& cpu() { return cpu_; }
+    Waits& waits() { return waits_; }
+    Trace& trace() { return trace_; }
+    Wire& wire() { return wire_; }
+    const uint64_t& now() const { return now_; }
+    // The first rule that the hardware has broken, or empty.
+    const std::string& error() const { return error_; }
+    // Python has taken the events.
+    void drained() { waits_.events().clear(); signalled_ = false; }
+
+  private:
+    void fail(const std::string& message);
+    void wake();
+
+    const HostConfig config_;
+    Memory memory_;
+    Waits waits_;
+    Trace trace_;
+    Wire wire_;
+    Completer completer_;
+    Downstream downstream_;
+    Cpu cpu_;
+    Upstream upstream_;
+    Walker walker_;
+    CreditGrant credits_;
+    Rng link_rng_;
+    Rng rc_rng_;
+    HostOut out_{};
+    uint64_t now_ = 0;
+    bool signalled_ = false;
+    bool wake_ = false;
+    std::string error_;
+};
+
+}  // namespace myr

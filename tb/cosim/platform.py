@@ -1,0 +1,391 @@
+"""`sw.platform.Platform` on the RTL: Python sleeps, the C++ host does the work of every cycle.
+
+Only to be used inside the simulator's process (cocotb), where the host's C functions are in the executable.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from typing import Any, Final
+
+import cocotb
+import numpy as np
+import numpy.typing as npt
+from cocotb.handle import LogicObject, SimHandleBase
+from cocotb.triggers import Event, ValueChange
+
+from sw.abi.registers import TraceRecord
+from sw.platform import CYCLE_NS, PAGE_SIZE, MachineMap, PlatformTimeoutError
+
+MMIO_WRITE_MAX: Final = 64
+MONITOR_MAX: Final = 64
+MMIO_READ_TIMEOUT_NS: Final = 1_000_000
+"""Longer than any completion time-out of a PCIe root complex that software would wait for."""
+
+TRACE_DTYPE: Final = np.dtype(
+    {
+        "names": ["cycle", "kind", "endpoint", "index", "info"],
+        "formats": ["<u8", "u1", "u1", "<u2", "<u4"],
+        "offsets": [
+            TraceRecord.CYCLE_LO,
+            TraceRecord.KIND,
+            TraceRecord.KIND + TraceRecord.KIND_ENDPOINT_S // 8,
+            TraceRecord.KIND + TraceRecord.KIND_INDEX_S // 8,
+            TraceRecord.INFO,
+        ],
+        "itemsize": TraceRecord.BYTES,
+    }
+)
+_FRAME_DTYPE: Final = np.dtype([("first_cycle", "<u8"), ("last_cycle", "<u8"), ("offset", "<u8"), ("length", "<u8")])
+
+
+class HardwareError(RuntimeError):
+    """The hardware broke a rule of a bus: the message names the cycle and the rule."""
+
+
+class ReadError(IntEnum):
+    """How a device's read of a page ends."""
+
+    NONE = 0
+    UR = 1
+    CA = 2
+    POISONED = 3
+    DROPPED = 4
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    """The root complex and its disturbances. Latencies in cycles of 4 ns; `docs/interfaces.md`."""
+
+    seed: int = 1
+    machine: MachineMap = field(default_factory=MachineMap)
+    read_latency: int = 123
+    """Last beat of a read at the root complex to the first beat of its completion there: 548 ns (137 cycles) at the NIC's pins
+    for 64 bytes."""
+    read_jitter: int = 0
+    """Mean of a random addition to the read latency, with a tail; 0: constant."""
+    write_latency: int = 25
+    walk_latency: int = 22
+    walk_jitter: int = 0
+    credit_latency: int = 32
+    """A TLP's last beat leaving the NIC to the return of its credits."""
+    mps: int = 128
+    mrrs: int = 512
+    credit_ph: int = 32
+    credit_pd: int = 256
+    credit_nph: int = 32
+    credit_npd: int = 32
+    link_stall_permille: int = 0
+    rc_stall_permille: int = 0
+    starvation_permille: int = 0
+    """Share of time in which credits are not returned, in periods of 64 to 2048 cycles."""
+    reorder: bool = False
+    """Ready completions of different tags mix in random order; otherwise they keep the order of the requests."""
+    random_split: bool = False
+    """Completions end at any read completion boundary; otherwise they are as long as MPS allows."""
+
+    def __post_init__(self) -> None:
+        limits = {
+            "read_latency": (1, 1 << 20),
+            "read_jitter": (0, 1 << 20),
+            "write_latency": (0, 1 << 20),
+            "walk_latency": (1, 1 << 20),
+            "walk_jitter": (0, 1 << 20),
+            "credit_latency": (0, 1 << 20),
+            "credit_ph": (1, 127),
+            "credit_pd": (self.mps // 16, 2047),
+            "credit_nph": (1, 127),
+            "credit_npd": (1, 2047),
+            "link_stall_permille": (0, 999),
+            "rc_stall_permille": (0, 999),
+            "starvation_permille": (0, 999),
+        }
+        for name, (low, high) in limits.items():
+            if not low <= (value := getattr(self, name)) <= high:
+                raise ValueError(f"HostConfig.{name} is {value}: must be {low} to {high}")
+        if self.mps not in (128, 256):
+            raise ValueError(f"HostConfig.mps is {self.mps}: must be 128 or 256")
+        if self.mrrs not in (128, 256, 512, 1024, 2048, 4096):
+            raise ValueError(f"HostConfig.mrrs is {self.mrrs}: must be a power of two, 128 to 4096")
+
+
+class _Config(ctypes.Structure):
+    """tb/cosim/config.h."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in ("ram_bytes", "seed", "pci_window", "pci_window_bytes", "ecam", "ecam_bytes", "iommu")
+    ]
+    _fields_ += [
+        (name, ctypes.c_uint32)
+        for name in (
+            "nic_bus",
+            "read_latency",
+            "read_jitter",
+            "write_latency",
+            "walk_latency",
+            "walk_jitter",
+            "credit_latency",
+            "mps",
+            "mrrs",
+            "credit_ph",
+            "credit_pd",
+            "credit_nph",
+            "credit_npd",
+            "link_stall_permille",
+            "rc_stall_permille",
+            "starvation_permille",
+            "reorder",
+            "random_split",
+        )
+    ]
+
+
+class _Event(ctypes.Structure):
+    """tb/cosim/waits.h."""
+
+    _fields_ = [("id", ctypes.c_uint64), ("status", ctypes.c_uint32), ("data", ctypes.c_uint32)]
+
+
+@dataclass(frozen=True)
+class WireFrame:
+    """A frame that has left: bytes with FCS, without preamble; the cycles of its preamble and of its last FCS byte."""
+
+    first_cycle: int
+    last_cycle: int
+    data: bytes
+
+
+class RtlMemory:
+    """`sw.platform.HostMemory`: the host's RAM itself."""
+
+    def __init__(self, base: int, size: int) -> None:
+        self._view = memoryview((ctypes.c_uint8 * size).from_address(base)).cast("B")
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def _check(self, address: int, size: int) -> None:
+        if address < 0 or size < 0 or address + size > self._size:
+            raise IndexError(f"machine address {address:#x} with {size} bytes is outside RAM of {self._size:#x} bytes")
+
+    def read(self, address: int, size: int) -> bytes:
+        self._check(address, size)
+        return bytes(self._view[address : address + size])
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        self._check(address, len(data))
+        self._view[address : address + len(data)] = data
+
+    def view(self, address: int, size: int) -> memoryview:
+        self._check(address, size)
+        return self._view[address : address + size]
+
+
+class _Wait:
+    """What one sleeping coroutine waits for."""
+
+    __slots__ = ("data", "done", "status")
+
+    def __init__(self) -> None:
+        self.done = Event()
+        self.status = 0
+        self.data = 0
+
+
+_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
+    "create": (ctypes.c_void_p, [ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64]),
+    "memory": (ctypes.c_void_p, [ctypes.c_void_p]),
+    "now": (ctypes.c_void_p, [ctypes.c_void_p]),
+    "error": (ctypes.c_char_p, [ctypes.c_void_p]),
+    "mmio_write": (None, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32]),
+    "mmio_read": (None, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64]),
+    "timer": (None, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]),
+    "monitor": (
+        ctypes.c_int32,
+        [
+            ctypes.c_void_p,
+            ctypes.c_uint64,
+            ctypes.c_uint64,
+            ctypes.c_uint64,
+            ctypes.c_char_p,
+            ctypes.c_char_p,
+            ctypes.c_uint32,
+        ],
+    ),
+    "events": (ctypes.c_uint32, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32]),
+    "inject": (None, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32]),
+    "trace_count": (ctypes.c_uint64, [ctypes.c_void_p]),
+    "trace_records": (ctypes.c_void_p, [ctypes.c_void_p]),
+    "trace_clear": (None, [ctypes.c_void_p]),
+    "frame_count": (ctypes.c_uint64, [ctypes.c_void_p]),
+    "frames": (ctypes.c_void_p, [ctypes.c_void_p]),
+    "frame_bytes": (ctypes.c_void_p, [ctypes.c_void_p]),
+    "frames_drain": (None, [ctypes.c_void_p]),
+}
+
+
+class RtlPlatform:
+    """The machine with RTL NIC and IOMMU. Create it before the simulation's first time step, one per `host_id`."""
+
+    _EVENTS: Final = 64
+
+    def __init__(self, dut: SimHandleBase, config: HostConfig, host_id: int = 0) -> None:
+        library = ctypes.CDLL(None)
+        self._call: dict[str, Any] = {}
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, f"myr_host_{name}")
+            function.restype, function.argtypes = result, arguments
+            self._call[name] = function
+        machine = config.machine
+        values = {f.name: int(getattr(config, f.name)) for f in fields(config) if f.name != "machine"}
+        values |= {f.name: getattr(machine, f.name) for f in fields(machine)}
+        native = _Config(**values)
+        self._host = self._call["create"](host_id, ctypes.addressof(native), ctypes.sizeof(native))
+        if not self._host:
+            raise MemoryError(f"host {host_id}: exists already, or no {machine.ram_bytes} bytes for its RAM")
+        self._machine = machine
+        self._memory = RtlMemory(self._call["memory"](self._host), machine.ram_bytes)
+        self._now = ctypes.c_uint64.from_address(self._call["now"](self._host))
+        self._waits: dict[int, _Wait] = {}
+        self._ids = itertools.count(1)
+        self._events = (_Event * self._EVENTS)()
+        self._failure: HardwareError | None = None
+        # the hot calls, looked up once
+        self._monitor, self._mmio_write, self._timer = (self._call[n] for n in ("monitor", "mmio_write", "timer"))
+        self._wake: LogicObject = getattr(dut, "wake")  # noqa: B009  a handle has no typed attributes
+        self._dispatcher = cocotb.start_soon(self._dispatch())
+
+    @property
+    def memory(self) -> RtlMemory:
+        return self._memory
+
+    @property
+    def machine(self) -> MachineMap:
+        return self._machine
+
+    def cycle(self) -> int:
+        """The cycle that has just ended."""
+        return self._now.value
+
+    def now(self) -> int:
+        return self._now.value * CYCLE_NS
+
+    def mmio_write(self, address: int, data: bytes) -> None:
+        size = len(data)
+        m = self._machine
+        if not 1 <= size <= MMIO_WRITE_MAX or (address & (PAGE_SIZE - 1)) + size > PAGE_SIZE:
+            raise ValueError(f"MMIO write of {size} bytes at {address:#x}: 1 to {MMIO_WRITE_MAX} bytes within a page")
+        in_dw = (address & 3) + size <= 4
+        if m.ecam <= address < m.ecam + m.ecam_bytes and not in_dw:
+            raise ValueError(f"configuration write of {size} bytes at {address:#x}: must lie in one DW")
+        if m.iommu <= address < m.iommu + PAGE_SIZE and (size != 4 or not in_dw):
+            raise ValueError(f"IOMMU register write of {size} bytes at {address:#x}: must be an aligned DW")
+        self._check()
+        self._mmio_write(self._host, address, data, size)
+
+    async def mmio_read(self, address: int, size: int) -> bytes:
+        if size != 4 or address & 3:
+            raise ValueError(f"MMIO read of {size} bytes at {address:#x}: must be an aligned DW")
+        ident, wait = self._begin()
+        self._call["mmio_read"](self._host, ident, self._deadline(MMIO_READ_TIMEOUT_NS), address)
+        if not await self._sleep(wait):
+            raise PlatformTimeoutError(f"MMIO read at {address:#x}: no answer in {MMIO_READ_TIMEOUT_NS} ns")
+        return wait.data.to_bytes(4, "little")
+
+    async def sleep(self, ns: int) -> None:
+        if ns <= 0:
+            return
+        ident, wait = self._begin()
+        self._timer(self._host, ident, self._deadline(ns))
+        await self._sleep(wait)
+
+    async def monitor(self, address: int, expected: bytes, mask: bytes, timeout_ns: int) -> bool:
+        size = len(expected)
+        if size != len(mask) or not 1 <= size <= MONITOR_MAX or (address & (PAGE_SIZE - 1)) + size > PAGE_SIZE:
+            raise ValueError(
+                f"monitor of {size} bytes (mask {len(mask)}) at {address:#x}: 1 to {MONITOR_MAX} in a page"
+            )
+        self._memory._check(address, size)
+        ident, wait = self._begin()
+        if self._monitor(self._host, ident, self._deadline(timeout_ns), address, expected, mask, size):
+            del self._waits[ident]
+            return True
+        return await self._sleep(wait)
+
+    def inject_read_error(self, address: int, error: ReadError) -> None:
+        """Reads by a device that start in the machine page of `address` end so from now on (`NONE`: well)."""
+        self._call["inject"](self._host, address, int(error))
+
+    def wire_frames(self) -> list[WireFrame]:
+        """Frames that have left completely since the last call."""
+        self._check()
+        count = self._call["frame_count"](self._host)
+        if not count:
+            return []
+        rows = self._array("frames", count, _FRAME_DTYPE)
+        data = self._array("frame_bytes", int(rows[-1]["offset"] + rows[-1]["length"]), np.dtype("u1"))
+        frames = [
+            WireFrame(int(first), int(last), data[offset : offset + length].tobytes())
+            for first, last, offset, length in rows.tolist()
+        ]
+        self._call["frames_drain"](self._host)
+        return frames
+
+    def trace(self) -> npt.NDArray[np.void]:
+        """Trace records since the last call, of `TRACE_DTYPE`."""
+        self._check()
+        count = self._call["trace_count"](self._host)
+        records = self._array("trace_records", count, TRACE_DTYPE) if count else np.empty(0, TRACE_DTYPE)
+        self._call["trace_clear"](self._host)
+        return records
+
+    def _array(self, name: str, count: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        address = self._call[name](self._host)
+        return np.frombuffer(ctypes.string_at(address, count * dtype.itemsize), dtype)
+
+    def _deadline(self, ns: int) -> int:
+        # round up: never early
+        return self._now.value + max(1, -(-ns // CYCLE_NS))
+
+    def _begin(self) -> tuple[int, _Wait]:
+        self._check()
+        ident, wait = next(self._ids), _Wait()
+        self._waits[ident] = wait
+        return ident, wait
+
+    async def _sleep(self, wait: _Wait) -> bool:
+        """True when what was waited for came, False when time was up."""
+        await wait.done.wait()
+        self._check()
+        return wait.status == 0
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _dispatch(self) -> None:
+        change = ValueChange(self._wake)
+        events, take, host = self._events, self._call["events"], self._host
+        address = ctypes.addressof(events)
+        while True:
+            await change
+            while count := take(host, address, self._EVENTS):
+                for event in events[:count]:
+                    if event.id == 0:
+                        self._fail()
+                    elif (wait := self._waits.pop(event.id, None)) is not None:
+                        wait.status, wait.data = event.status, event.data
+                        wait.done.set()
+
+    def _fail(self) -> None:
+        """Every sleeper wakes up to the error."""
+        self._failure = HardwareError(self._call["error"](self._host).decode())
+        for wait in self._waits.values():
+            wait.done.set()
+        self._waits.clear()

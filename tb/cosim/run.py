@@ -1,0 +1,129 @@
+"""Run a compiled model with a Python test module, directly: no runner, no shared folder, one subprocess."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from cocotb_tools import config as cocotb_config
+from find_libpython import find_libpython
+
+from tb.cosim.toolchain import ROOT, Model, ToolchainError
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. `tests`: name to what went wrong, None for a pass."""
+
+    exit_status: int
+    tests: dict[str, str | None]
+    log: Path
+    repeat: str
+
+    @property
+    def passed(self) -> bool:
+        """Every test of the module ran and passed, and no assertion of the hardware fired."""
+        return self.exit_status == 0 and bool(self.tests) and not any(self.tests.values())
+
+
+def run_model(
+    model: Model,
+    module: str,
+    folder: Path,
+    *,
+    seed: int,
+    environment: Mapping[str, str] | None = None,
+    test_filter: str | None = None,
+    waves_file: Path | None = None,
+    timeout_s: float = 1800.0,
+) -> RunResult:
+    """Run `module`'s cocotb tests on `model`; files go to `folder` (made if missing), stdout to `folder/sim.log`.
+
+    stderr is the caller's, for progress. `timeout_s` bounds CPU gone wild, in wall seconds. On failure the command
+    that repeats the run is printed to stderr.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    results = folder / "results.xml"
+    results.unlink(missing_ok=True)
+    command = [str(model.executable)]
+    if waves_file is not None:
+        if not model.waves:
+            raise ToolchainError(f"{model.executable}: built without waves")
+        command += ["--trace", "--trace-file", str(waves_file)]
+    settings = {**_cocotb_environment(model, module, seed), "COCOTB_RESULTS_FILE": str(results), **(environment or {})}
+    if test_filter is not None:
+        settings["COCOTB_TEST_FILTER"] = test_filter
+    script = folder / "repeat.sh"
+    script.write_text(
+        "".join(
+            [
+                "#!/bin/sh\n",
+                f"cd {shlex.quote(str(folder))}\n",
+                *(f"export {key}={shlex.quote(value)}\n" for key, value in sorted(settings.items())),
+                f"exec {shlex.join(command)}\n",
+            ]
+        )
+    )
+    repeat = f"sh {script}"
+    log = folder / "sim.log"
+    with log.open("wb") as out:
+        try:
+            status = subprocess.run(
+                command, cwd=folder, env={**os.environ, **settings}, stdout=out, check=False, timeout=timeout_s
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = 124
+    result = RunResult(status, _read_results(results), log, repeat)
+    if not result.passed:
+        reasons = [f"{name}: {why}" for name, why in result.tests.items() if why] or [f"exit status {status}"]
+        print(
+            f"FAILED {module} (seed {seed})", *reasons, f"log: {log}", f"again: {repeat}", sep="\n  ", file=sys.stderr
+        )
+    return result
+
+
+def run_block(model: Model, module: str, folder: Path, *, seed: int, test_filter: str | None = None) -> RunResult:
+    """Run a block bench; its waves, when the model has them, are `folder/waves.fst`."""
+    return run_model(
+        model,
+        module,
+        folder,
+        seed=seed,
+        test_filter=test_filter,
+        waves_file=folder / "waves.fst" if model.waves else None,
+    )
+
+
+def _cocotb_environment(model: Model, module: str, seed: int) -> dict[str, str]:
+    libpython = find_libpython()
+    if libpython is None:
+        raise ToolchainError("no shared libpython for this Python: apt-get install libpython3.11")
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {
+        "GPI_USERS": f"{libpython};{cocotb_config.pygpi_entry_point()}",
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "COCOTB_TOPLEVEL": model.top,
+        "COCOTB_TEST_MODULES": module,
+        "TOPLEVEL_LANG": "verilog",
+        "COCOTB_RANDOM_SEED": str(seed),
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "PYTHONPATH": path,
+        "OPENBLAS_NUM_THREADS": "1",  # numpy's idle threads would spin
+    }
+
+
+def _read_results(results: Path) -> dict[str, str | None]:
+    if not results.is_file():
+        return {}
+    found: dict[str, str | None] = {}
+    for case in ElementTree.parse(results).iter("testcase"):
+        failure = next((child for child in case if child.tag in ("failure", "error")), None)
+        name = f"{case.get('classname')}.{case.get('name')}"
+        found[name] = None if failure is None else failure.get("error_msg") or failure.get("message") or "failed"
+    return found

@@ -1,0 +1,38 @@
+// The trace: 16-byte records in the order of (cycle, kind).
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace myr {
+
+// As `trace_record` of the register source.
+struct TraceRecord {
+    uint64_t cycle;
+    uint8_t kind;
+    uint8_t endpoint;
+    uint16_t index;
+    uint32_t info;
+};
+static_assert(sizeof(TraceRecord) == 16, "trace_record is 16 bytes");
+
+constexpr uint8_t kTraceCplVisible = 10;  // trace_kind_e CPL_VISIBLE, the host's own event
+
+class Trace {
+  public:
+    void add(const TraceRecord& record) {
+        records_.push_back(record);
+        // an event may be told a few cycles late (its age), and those of one cycle come from different calls
+        for (size_t i = records_.size() - 1; i > 0; --i) {
+            TraceRecord& before = records_[i - 1];
+            if (before.cycle < record.cycle || (before.cycle == record.cycle && before.kind <= record.kind)) break;
+            std::swap(before, records_[i]);
+        }
+    }
+    const std::vector<TraceRecord>& records() const { return records_; }
+    void clear() { records_.clear(); }
+
+  private:
+    std::vector<TraceRecord> records_;
+};
+
+}  // namespace myr
