@@ -6,7 +6,9 @@ module myr_context_cache
     /// Entries, a power of two from 2 to 256.
     parameter int unsigned Entries = 64
 ) (
+    /// Clock, 250 MHz.
     input  wire         clk_i,
+    /// Synchronous reset, of control only.
     input  wire         rst_i,
     /// Look-up of the front, same cycle.
     input  wire         a_valid_i,

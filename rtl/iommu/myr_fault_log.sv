@@ -9,7 +9,9 @@ module myr_fault_log
     /// Records, a power of two from 2 to 256.
     parameter int unsigned Records = 8
 ) (
+    /// Clock, 250 MHz.
     input  wire                clk_i,
+    /// Synchronous reset, of control only.
     input  wire                rst_i,
     /// A fault.
     input  fault_t             fault_i,

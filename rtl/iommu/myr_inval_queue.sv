@@ -8,7 +8,9 @@
 module myr_inval_queue
   import myr_iommu_pkg::*;
 (
+    /// Clock, 250 MHz.
     input  wire          clk_i,
+    /// Synchronous reset, of control only.
     input  wire          rst_i,
     /// Software wants the queue enabled.
     input  wire          enable_i,

@@ -17,7 +17,9 @@ module myr_iommu
     /// Fault records; the register source fixes 8.
     parameter int unsigned FaultRecords = 8
 ) (
+    /// Clock, 250 MHz.
     input  wire          clk_i,
+    /// Synchronous reset, of control only.
     input  wire          rst_i,
     /// Upstream TLPs from the device.
     input  tlp_beat_t    dev_up_i,

@@ -6,7 +6,9 @@
 module myr_iommu_drain
   import myr_pkg::*;
 (
+    /// Clock, 250 MHz.
     input  wire         clk_i,
+    /// Synchronous reset, of control only.
     input  wire         rst_i,
     /// Upstream, as it leaves: a beat moved.
     input  tlp_beat_t   up_i,

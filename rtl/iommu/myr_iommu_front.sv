@@ -7,7 +7,9 @@ module myr_iommu_front
   import myr_pkg::*;
   import myr_iommu_pkg::*;
 (
+    /// Clock, 250 MHz.
     input  wire          clk_i,
+    /// Synchronous reset, of control only.
     input  wire          rst_i,
     /// TLPs from the device.
     input  tlp_beat_t    up_i,

@@ -13,7 +13,9 @@ module myr_iommu_park
     /// Width of a slot number.
     localparam int unsigned SlotWidth = $clog2(Slots)
 ) (
+    /// Clock, 250 MHz.
     input  wire                  clk_i,
+    /// Synchronous reset, of control only.
     input  wire                  rst_i,
     /// TLPs from the front; the request comes with the first beat.
     input  tlp_beat_t            in_i,

@@ -7,7 +7,9 @@ module myr_iotlb
     /// Entries, a power of two from 2 to 1024.
     parameter int unsigned Entries = 64
 ) (
+    /// Clock, 250 MHz.
     input  wire          clk_i,
+    /// Synchronous reset, of control only.
     input  wire          rst_i,
     /// Look up.
     input  wire          lookup_i,

@@ -3,7 +3,9 @@
 module myr_tlp_merge
   import myr_pkg::*;
 (
+    /// Clock, 250 MHz.
     input  wire       clk_i,
+    /// Synchronous reset, of control only.
     input  wire       rst_i,
     /// First stream.
     input  tlp_beat_t a_i,

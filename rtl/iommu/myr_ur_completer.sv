@@ -7,7 +7,9 @@ module myr_ur_completer
     /// Answers waiting at most.
     parameter int unsigned Depth = 16
 ) (
+    /// Clock, 250 MHz.
     input  wire       clk_i,
+    /// Synchronous reset, of control only.
     input  wire       rst_i,
     /// Refused read.
     input  req_t      req_i,

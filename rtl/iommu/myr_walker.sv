@@ -12,7 +12,9 @@ module myr_walker
     /// Width of a slot number.
     localparam int unsigned SlotWidth = $clog2(Slots)
 ) (
+    /// Clock, 250 MHz.
     input  wire                  clk_i,
+    /// Synchronous reset, of control only.
     input  wire                  rst_i,
     /// Root table in force.
     input  wire  [51:12]         root_i,

@@ -53,6 +53,8 @@ module myr_dma_read
     output logic             extra_o,
     /// Frame slot of that one.
     output logic [FrameW-1:0] extra_slot_o,
+    /// A completion may be under way: its tag does not time out meanwhile.
+    input  wire logic        tag_busy_i,
     /// Tag of the completion being received.
     input  wire logic [7:0]  tag_i,
     /// Its requester ID.
@@ -201,7 +203,7 @@ module myr_dma_read
   // completion cannot be taken for the answer to a newer read
   assign elapsed        = cycle_i[19:0] - start_q[scan_q];
   assign expired        = busy_q[scan_q] && elapsed > timeout_i;
-  assign expire         = expired && !zombie_q[scan_q] && !cpl_valid_i && !(tag_hit_o && tag == scan_q);
+  assign expire         = expired && !zombie_q[scan_q] && !cpl_valid_i && !(tag_busy_i && tag_hit_o && tag == scan_q);
   assign release_zombie = expired && zombie_q[scan_q];
   assign denied_done    = cur_valid_q && !allowed && !cpl_valid_i && !expire;
   assign timed_out_o    = expire;

@@ -186,7 +186,7 @@ module myr_frame_buffer
       tail_q[alloc_ep_i]      <= 1'b1;
       tail_slot_q[alloc_ep_i] <= free_slot_o;
     end
-    if (read_end && done_i.status != StatusOk) status_q[done_i.slot] <= done_i.status;
+    if (read_end && done_i.status != StatusOk && status_q[done_i.slot] == StatusOk) status_q[done_i.slot] <= done_i.status;
     if (close_i) begin
       closed_q[close_slot_i] <= 1'b1;
       head_q[close_slot_i]   <= close_head_i;

@@ -53,7 +53,7 @@ module myr_nic
   logic [Endpoints-1:0] enable, pushed, fetched_form;
   logic [7:0]   tag;
   logic [15:0]  tag_rid;
-  logic         tag_hit, tag_fetch, tag_advance;
+  logic         tag_busy, tag_hit, tag_fetch, tag_advance;
   logic [20:0]  tag_dest;
   logic [12:0]  tag_left, tag_advance_bytes;
   logic [1:0]   tag_lower;
@@ -70,7 +70,7 @@ module myr_nic
   myr_tlp_rx u_rx (
       .clk_i, .rst_i, .rx_i, .rx_valid_i, .rx_ready_o, .rx_fc_o,
       .bar2_i(bar2), .bar4_i(bar4), .mem_enable_i(mem_enable), .pushed_i(pushed), .fetched_i(fetched_form),
-      .tag_o(tag), .tag_rid_o(tag_rid), .tag_hit_i(tag_hit), .tag_fetch_i(tag_fetch), .tag_dest_i(tag_dest),
+      .tag_busy_o(tag_busy), .tag_o(tag), .tag_rid_o(tag_rid), .tag_hit_i(tag_hit), .tag_fetch_i(tag_fetch), .tag_dest_i(tag_dest),
       .tag_left_i(tag_left), .tag_lower_i(tag_lower), .tag_advance_o(tag_advance),
       .tag_advance_bytes_o(tag_advance_bytes), .word_o(word), .ring_done_o(ring_done), .doorbell_o(doorbell),
       .cpl_valid_o(cpl_in_valid), .cpl_tag_o(cpl_in_tag), .cpl_last_o(cpl_in_last), .cpl_status_o(cpl_in_status),
@@ -217,7 +217,7 @@ module myr_nic
       .bus_master_i(bus_master), .vf_enable_i(vf_enable), .fetch_i(fetch_req), .fetch_valid_i(fetch_req_valid),
       .fetch_ready_o(fetch_req_ready), .pay_i(pay_req), .pay_valid_i(pay_valid), .pay_ready_o(pay_ready),
       .mrd_o(mrd), .mrd_valid_o(mrd_valid), .mrd_ready_i(mrd_ready), .extra_o(extra), .extra_slot_o(extra_slot),
-      .tag_i(tag), .tag_rid_i(tag_rid), .tag_hit_o(tag_hit), .tag_fetch_o(tag_fetch), .tag_dest_o(tag_dest),
+      .tag_busy_i(tag_busy), .tag_i(tag), .tag_rid_i(tag_rid), .tag_hit_o(tag_hit), .tag_fetch_o(tag_fetch), .tag_dest_o(tag_dest),
       .tag_left_o(tag_left), .tag_lower_o(tag_lower), .tag_advance_i(tag_advance),
       .tag_advance_bytes_i(tag_advance_bytes), .cpl_valid_i(cpl_in_valid), .cpl_tag_i(cpl_in_tag),
       .cpl_last_i(cpl_in_last), .cpl_status_i(cpl_in_status), .cpl_late_i(cpl_in_late), .done_o(read_done),

@@ -160,8 +160,9 @@ module myr_send_exec
       head_status = StatusBadDescriptor;
       head_count  = 8'd1;
     end else if ((d.flags & FUnsupported) != 8'd0 || !d.flags[FNoTso]) head_status = StatusUnsupported;
-    starved   = !pushed && fetch_failed_i && avail == 16'd0;
-    wait_more = !pushed && !starved && 16'(head_count) > avail && !fetch_failed_i;
+    // a head that was never fetched is not looked at: what stands in its slot is an older one
+    wait_more = !pushed && (avail == 16'd0 || 16'(head_count) > avail);
+    starved   = wait_more && fetch_failed_i;
 
     // piece: the head's own checks stand before these
     piece_status = StatusOk;
@@ -170,7 +171,7 @@ module myr_send_exec
   end
 
   assign ep_o         = ep_q;
-  assign started_o    = fresh_q && !wait_more;
+  assign started_o    = fresh_q && (!wait_more || starved);
   assign head_o       = (state_q == StHead) ? idx_q : head_q;
   assign next_idx     = idx_q + 16'd1;
   assign clear_slot_o = {ep_q, idx_q[SlotIdxW-1:0] & mask[SlotIdxW-1:0]};
@@ -221,13 +222,13 @@ module myr_send_exec
       StHead: begin
         todo_d = head_count;
         len_d  = LenW'(d.len);
-        if (wait_more) begin
+        if (wait_more && !starved) begin
           finish_o          = 1'b1;
           finish_consumer_o = idx_q;
           finish_need_o     = head_count;
           state_d           = StIdle;
         end else if (starved) begin
-          // everything before the failed fetch is done: report it once, then halt
+          // every chain before the failed fetch is done: report it once, then halt
           alloc_o           = 1'b1;
           close_o           = 1'b1;
           close_status_o    = StatusFetchError;

@@ -158,7 +158,7 @@ module myr_send_ring
     if (look_any) begin
       eval_ep_q     <= look_ep;
       eval_pushed_q <= look_ctrl_i.form == FormPushed;
-      eval_fetch_q  <= look_avail >= 16'(need_q[look_ep]) || (look_fetch_failed_i && look_avail == 16'd0);
+      eval_fetch_q  <= look_avail >= 16'(need_q[look_ep]) || look_fetch_failed_i;
       eval_slot_q   <= valid_q[{look_ep, look_slot}];
     end
     if (rst_i) eval_q <= 1'b0;

@@ -37,6 +37,8 @@ module myr_tlp_rx
     input  wire logic [Endpoints-1:0] pushed_i,
     /// Endpoints that take doorbells.
     input  wire logic [Endpoints-1:0] fetched_i,
+    /// A TLP is between its header and its last word.
+    output logic                      tag_busy_o,
     /// Tag and requester of the completion being received.
     output logic [7:0]                tag_o,
     /// Requester ID likewise.
@@ -140,6 +142,7 @@ module myr_tlp_rx
   logic        cpl_ok;
   status_e     cpl_status;
 
+  assign tag_busy_o = pos_q == 2'd2 || b_valid_q || end_q;
   assign tag_o     = dw2_q[15:8];
   assign tag_rid_o = dw2_q[31:16];
 

@@ -99,7 +99,7 @@ def system_verilog(tops: dict[str, AddrmapNode]) -> str:
         members = [f"    {camel(name[:-2])}{camel(m.name)} = {width}'d{m.value}" for m in kind]
         out += [f"  typedef enum logic [{width - 1}:0] {{", ",\n".join(members), f"  }} {name};"]
         if name == "trace_kind_e":
-            out.append(f"  localparam int unsigned TraceKinds = {len(list(kind))};")
+            out.append(f"  localparam int unsigned TraceKinds = {sum(1 for _ in kind)};")
     for map_name, top in tops.items():
         for name, base, stride, count in arrays(top):
             prefix = f"{camel(map_name)}{camel(name)}"

@@ -94,6 +94,8 @@ class VirtualNic:
         """Completions so far, by status."""
         self.frames_accepted = 0
         self.halted = False
+        self.ring_gfn = 0
+        """First page of the send ring in guest memory (FETCHED, while open)."""
         self._endpoint: EndpointGrant | None = None
         self._runs: list[tuple[int, int]] = []
         self._mappings: list[tuple[int, int]] = []
@@ -140,6 +142,7 @@ class VirtualNic:
         buffers = await self._map_run(pages, self._buffer_pages, readonly=True)
         identity = all(address == gfn << PAGE_SHIFT for gfn, address in pages.items())
         self._device_pages = None if identity else pages
+        self.ring_gfn = ring
         self._ring_pages = [machine.memory.page(ring + n) for n in range(ring_pages)]
         self._cq_base = cq << PAGE_SHIFT
         self._cq_pages = [machine.memory.page(cq + n) for n in range(cq_pages)]
@@ -335,13 +338,17 @@ class VirtualNic:
         address = self._cq_base + (entry & (self._cq - 1)) * _CPL + Completion.STATUS
         left = deadline - self._machine.now()
         arrived = left > 0 and await self._machine.monitor(address, phase.to_bytes(4, "big"), _PHASE_MASK, left)
-        reaped = self.reap()
-        if not arrived and not reaped:
-            self._check_halted()
-            raise PlatformTimeoutError(
-                f"endpoint {self.endpoint} waited for {purpose}: completion {entry} did not arrive by {deadline} ns "
-                f"({len(self._chains)} frames in flight)"
+        if self.reap():
+            return
+        self._check_halted()
+        if arrived:
+            raise NicError(
+                f"endpoint {self.endpoint}: completion {entry} is there but completion {self._cq_index} is not"
             )
+        raise PlatformTimeoutError(
+            f"endpoint {self.endpoint} waited for {purpose}: completion {entry} did not arrive by {deadline} ns "
+            f"({len(self._chains)} frames in flight)"
+        )
 
     def _check_halted(self) -> None:
         if self.halted:

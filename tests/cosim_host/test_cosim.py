@@ -47,7 +47,8 @@ def test_machine(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("mps", 512), ("mrrs", 100), ("read_latency", 0), ("credit_ph", 128), ("credit_pd", 7), ("starvation_permille", 1000)],
+    [("mps", 512), ("mrrs", 100), ("read_latency", 0), ("credit_ph", 128), ("credit_pd", 7),
+     ("starvation_permille", 1000)],
 )
 def test_config_names_field_and_limit(field: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"HostConfig\.{field} is {value}: must be"):

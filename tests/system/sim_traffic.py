@@ -15,7 +15,7 @@ from cocotb.handle import SimHandleBase
 from cocotb.triggers import gather
 
 from sw.abi.registers import Form, Mode, Status
-from sw.guest.virtual_nic import SendForm
+from sw.guest.virtual_nic import MAX_PIECES, SendForm
 from tb.cosim.platform import HostConfig, RtlPlatform
 from tb.ledger.decode import EndpointSetup, decode
 from tb.ledger.stages import Stamp, stages_of
@@ -31,7 +31,7 @@ def sweep_plan() -> list[Guest]:
     guests = [Guest(form, 128, 128, 1, []) for form in forms]
     for number, length in enumerate(range(60, 9015)):
         data = traffic.payload(rng, number % 4, number, length)
-        frame = traffic.cut(rng, data, 1 + number % traffic.MAX_PIECES, 0)
+        frame = traffic.cut(rng, data, 1 + number % MAX_PIECES, 0)
         first = number * 5 % 64, frame.pieces[0][1]
         guests[number % 4].frames.append(traffic.Frame(data, (first, *frame.pieces[1:])))
     return guests
@@ -42,7 +42,7 @@ def alignment_plan() -> list[Guest]:
     rng = random.Random(768)
     guests = [Guest(form, 64, 64, 64, []) for form in (SendForm.PUSHED, SendForm.FETCHED)]
     for alignment in range(64):
-        for count in range(1, traffic.MAX_PIECES + 1):
+        for count in range(1, MAX_PIECES + 1):
             for number, guest in enumerate(guests):
                 frame = traffic.cut(rng, traffic.payload(rng, number, len(guest.frames), rng.randint(60, 400)), count, 9)
                 guest.frames.append(traffic.Frame(frame.data, ((alignment, frame.pieces[0][1]), *frame.pieces[1:])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 from hypervisor_model.hypervisor import Hypervisor
@@ -56,7 +57,7 @@ def cut(rng: random.Random, data: bytes, count: int, gap: int) -> Frame:
     count = min(count, len(data))
     cuts = sorted(rng.sample(range(1, len(data)), count - 1))
     bounds = [0, *cuts, len(data)]
-    return Frame(data, tuple((rng.randint(0, gap), b - a) for a, b in zip(bounds, bounds[1:], strict=False)))
+    return Frame(data, tuple((rng.randint(0, gap), b - a) for a, b in pairwise(bounds)))
 
 
 def payload(rng: random.Random, guest: int, number: int, length: int) -> bytes:
