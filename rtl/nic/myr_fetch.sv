@@ -31,6 +31,12 @@ module myr_fetch
     input  wire ep_ctrl_t             ctrl_i,
     /// Its ring in guest memory.
     input  wire logic [63:0]          base_i,
+    /// Its next descriptor to execute.
+    input  wire logic [15:0]          consumer_i,
+    /// A chain of this endpoint is done with: there may be room to fetch ahead again.
+    input  wire logic                 finish_i,
+    /// Which.
+    input  wire logic [EpW-1:0]       finish_ep_i,
     /// Read to be made.
     output dma_req_t                  req_o,
     /// It is offered.
@@ -62,7 +68,7 @@ module myr_fetch
   logic [15:0] fetched_q[Endpoints];
   logic [Endpoints-1:0] want_q, busy_q, failed_q;
 
-  logic           pick_valid, pick_take;
+  logic           pick_valid, pick_take, far;
   logic [EpW-1:0] pick;
   dma_req_t       req_q, req_d;
   logic           req_valid_q;
@@ -94,6 +100,8 @@ module myr_fetch
               len: LenW'({count, 4'd0}), dest: {1'b0, pick, fetched_q[pick][SlotIdxW-1:0] & mask[SlotIdxW-1:0], 4'd0}};
   end
 
+  // far enough ahead: descriptors that nobody waits for would only delay payload on the bus
+  assign far         = (fetched_q[pick] - consumer_i) >= 16'(FetchAhead);
   assign req_o       = req_q;
   assign req_valid_o = req_valid_q;
   // more descriptors than the ring holds would overwrite slots that are not executed yet
@@ -102,11 +110,13 @@ module myr_fetch
 
   always_ff @(posedge clk_i) begin
     if (req_ready_i) req_valid_q <= 1'b0;
-    if (pick_take) begin
+    if (pick_take && far) want_q[pick] <= 1'b0;
+    if (pick_take && !far) begin
       req_q        <= req_d;
       req_valid_q  <= 1'b1;
       busy_q[pick] <= 1'b1;
     end
+    if (finish_i && producer_q[finish_ep_i] != fetched_q[finish_ep_i]) want_q[finish_ep_i] <= 1'b1;
     if (doorbell_i.valid && !doorbell_bad_o) begin
       producer_q[doorbell_i.ep] <= doorbell_i.producer;
       want_q[doorbell_i.ep]     <= 1'b1;
@@ -142,7 +152,7 @@ module myr_fetch
 
 `ifndef SYNTHESIS
   always_ff @(posedge clk_i)
-    if (!rst_i && pick_take) begin
+    if (!rst_i && pick_take && !far) begin
       assert (count != 16'd0) else $error("myr_fetch: a fetch of no descriptor");
       assert (addr[11:4] + 8'(count - 16'd1) >= addr[11:4]) else $error("myr_fetch: a fetch crosses a page");
     end

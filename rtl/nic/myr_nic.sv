@@ -149,7 +149,7 @@ module myr_nic
   read_done_t  read_done;
   dma_req_t    fetch_req, pay_req;
   logic        fetch_req_valid, fetch_req_ready, pay_valid, pay_ready;
-  logic [15:0] look_fetched, exec_fetched, sched_consumer;
+  logic [15:0] look_fetched, exec_fetched, sched_consumer, fetch_consumer;
   logic        look_fetch_failed, exec_fetch_failed, look_halted;
   logic [Endpoints-1:0] ready;
   logic        sched_valid, sched_take;
@@ -169,7 +169,8 @@ module myr_nic
   myr_fetch u_fetch (
       .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .fetched_form_i(fetched_form), .mrrs_i(mrrs),
       .doorbell_i(doorbell), .doorbell_ctrl_i(doorbell_ctrl), .doorbell_bad_o(doorbell_bad), .start_i(start),
-      .start_ep_i(start_ep), .ep_o(fetch_ep), .ctrl_i(fetch_ctrl), .base_i(fetch_base), .req_o(fetch_req),
+      .start_ep_i(start_ep), .ep_o(fetch_ep), .ctrl_i(fetch_ctrl), .base_i(fetch_base),
+      .consumer_i(fetch_consumer), .finish_i(finish), .finish_ep_i(exec_ep), .req_o(fetch_req),
       .req_valid_o(fetch_req_valid), .req_ready_i(fetch_req_ready), .done_i(read_done), .look_ep_i(look_ep),
       .look_fetched_o(look_fetched), .look_failed_o(look_fetch_failed), .exec_ep_i(exec_ep),
       .exec_fetched_o(exec_fetched), .exec_failed_o(exec_fetch_failed), .status_ep_i(status_ep),
@@ -184,6 +185,7 @@ module myr_nic
       .grant_consumer_o(sched_consumer), .read_slot_i(ring_read_slot), .read_data_o(ring_data),
       .read_valid_o(ring_valid), .clear_i(ring_clear), .clear_slot_i(ring_clear_slot), .finish_i(finish),
       .finish_ep_i(exec_ep), .finish_consumer_i(finish_consumer), .finish_need_i(finish_need),
+      .fetch_ep_i(fetch_ep), .fetch_consumer_o(fetch_consumer),
       .status_ep_i(status_ep), .status_consumer_o(status_consumer), .status_busy_o(busy_ring)
   );
 
@@ -294,12 +296,7 @@ module myr_nic
 
   // ---- registers -----------------------------------------------------------------------------
   always_comb begin
-    hw_in.CAPS.endpoints.next   = 8'(Endpoints);
     hw_in.CAPS.read_tags.next   = 8'(ReadTags);
-    hw_in.CAPS.frame_slots.next = 8'(FrameSlots);
-    hw_in.CAPS.fetch_batch.next = 8'(FetchBatch);
-    hw_in.LIMITS.inline_max.next = 16'(InlineMax);
-    hw_in.LIMITS.max_frame.next  = 16'(MaxFrame);
     hw_in.CYCLE_LO.lo.next = cycle_i[31:0];
     hw_in.CYCLE_HI.hi.next = cycle_i[63:32];
     hw_in.FRAMES.count.incr         = wire_valid_o && wire_last_o;

@@ -12,23 +12,25 @@ package myr_nic_pkg;
   /// Byte address in the ring SRAM: endpoint, slot, byte of the descriptor.
   localparam int unsigned RingAddrW = EpW + SlotIdxW + 4;
   /// Frames in the frame buffer.
-  localparam int unsigned FrameSlots = 16;
+  localparam int unsigned FrameSlots = NicControlCapsFrameSlotsValue;
   localparam int unsigned FrameW = $clog2(FrameSlots);
   /// 64-bit words of a frame slot; a power of two, so that a slot is an address field.
   localparam int unsigned FrameWords = 2048;
   localparam int unsigned FrameWordW = $clog2(FrameWords);
   /// Byte address in the frame buffer.
   localparam int unsigned FrameAddrW = FrameW + FrameWordW + 3;
-  /// Longest frame without FCS: 9018 bytes (MTU 9000, header, VLAN tag).
-  localparam int unsigned MaxFrame = 9018;
+  /// Longest frame without FCS.
+  localparam int unsigned MaxFrame = NicControlLimitsMaxFrameValue;
   /// Shortest frame without FCS.
   localparam int unsigned MinFrame = 60;
   /// Descriptors of a chain at most.
   localparam int unsigned MaxPieces = 12;
-  /// Bytes of an inline frame at most: twelve slots.
-  localparam int unsigned InlineMax = 192;
+  /// Bytes of an inline frame at most.
+  localparam int unsigned InlineMax = NicControlLimitsInlineMaxValue;
   /// Descriptors of one fetch at most.
-  localparam int unsigned FetchBatch = 16;
+  localparam int unsigned FetchBatch = NicControlCapsFetchBatchValue;
+  /// Fetched descriptors waiting for execution from which on an endpoint's next fetch waits, too.
+  localparam int unsigned FetchAhead = 2 * FetchBatch;
   /// Completion entries that can wait for each endpoint.
   localparam int unsigned CplDepth = 8;
   localparam int unsigned LenW = 14;

@@ -62,6 +62,10 @@ module myr_send_ring
     input  wire logic [15:0]          finish_consumer_i,
     /// Descriptors that must have been fetched before it is worth another look.
     input  wire logic [7:0]           finish_need_i,
+    /// Endpoint whose descriptors are to be fetched.
+    input  wire logic [EpW-1:0]       fetch_ep_i,
+    /// Its next descriptor.
+    output logic [15:0]               fetch_consumer_o,
     /// Endpoint being read back.
     input  wire logic [EpW-1:0]       status_ep_i,
     /// Its next descriptor.
@@ -200,6 +204,7 @@ module myr_send_ring
 
   assign ready_o           = ready_q & enable_i;
   assign grant_consumer_o  = consumer_q[grant_ep_i];
+  assign fetch_consumer_o  = consumer_q[fetch_ep_i];
   assign status_consumer_o = consumer_q[status_ep_i];
   assign status_busy_o     = active_q[status_ep_i] || wipe_q[status_ep_i] || (wiping && wipe_ep_q == status_ep_i);
 

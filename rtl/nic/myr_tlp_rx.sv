@@ -142,6 +142,8 @@ module myr_tlp_rx
   logic        cpl_ok;
   status_e     cpl_status;
 
+  logic        end_q;              // the TLP's last word comes one cycle after its last beat was looked at
+
   assign tag_busy_o = pos_q == 2'd2 || b_valid_q || end_q;
   assign tag_o     = dw2_q[15:8];
   assign tag_rid_o = dw2_q[31:16];
@@ -268,7 +270,6 @@ module myr_tlp_rx
   // C: registered outputs
   // ------------------------------------------------------------------------------------------
   logic        done_now;           // the TLP's last word is in word_o with this event
-  logic        end_q;              // ... delayed by the flush
   kind_e       kind_q;
   logic [20:0] end_dest_q;
   logic [13:0] end_count_q;

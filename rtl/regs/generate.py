@@ -88,6 +88,13 @@ def address(node: RegNode | MemNode) -> int:
     return int(node.absolute_address)
 
 
+def constant(field: FieldNode) -> int | None:
+    """Value of a field that neither software nor hardware can change and that is not zero."""
+    value = field.get_property("reset")
+    fixed = not field.is_sw_writable and not field.is_hw_writable
+    return value if fixed and isinstance(value, int) and value else None
+
+
 def camel(name: str) -> str:
     return "".join(part.capitalize() for part in name.lower().split("_"))
 
@@ -115,6 +122,8 @@ def system_verilog(tops: dict[str, AddrmapNode]) -> str:
             for field in node.fields():
                 out += [f"  localparam int unsigned {prefix}{camel(field.inst_name)}Lsb = {field.low};",
                         f"  localparam int unsigned {prefix}{camel(field.inst_name)}Width = {field.width};"]
+                if (value := constant(field)) is not None:
+                    out.append(f"  localparam int unsigned {prefix}{camel(field.inst_name)}Value = {value};")
     return "\n".join([*out, "endpackage", "`default_nettype wire", ""])
 
 
@@ -145,6 +154,8 @@ def python(tops: dict[str, AddrmapNode]) -> str:
                 label = f"{name}_{field.inst_name.upper()}"
                 mask = ((1 << field.width) - 1) << field.low
                 out += [f"    {label}_M: Final = 0x{mask:X}", f"    {label}_S: Final = {field.low}"]
+                if (value := constant(field)) is not None:
+                    out.append(f"    {label}_VALUE: Final = {value}")
         out.append("")
     return "\n".join(out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sw.abi.registers import Completion, SendDescriptor
+from sw.abi.registers import Completion, NicControl, SendDescriptor
 from sw.platform import CYCLE_NS
 
 WIRE_GBPS: Final = 10.0
@@ -13,7 +13,7 @@ WIRE_OVERHEAD: Final = 4 + 8 + 12
 """Bytes of each frame beside itself: FCS, preamble, gap."""
 MIN_FRAME: Final = 60
 READ_TAGS: Final = 15
-FETCH_BATCH: Final = 16
+FETCH_BATCH: Final = NicControl.CAPS_FETCH_BATCH_VALUE
 """Descriptors of one fetch."""
 COMPLETION_BATCH: Final = 8
 """Completion entries of one write at most."""

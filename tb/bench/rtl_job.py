@@ -42,7 +42,7 @@ async def measure(dut: SimHandleBase) -> None:
     nics = []
     for number, form in enumerate(case.forms):
         domain = hypervisor.create_domain(f"guest{number}", DOMAIN_PAGES)
-        nics.append(VirtualNic(domain, form, RING_ENTRIES))
+        nics.append(VirtualNic(domain, form, RING_ENTRIES, buffer_pages=case.buffer_pages))
         await nics[-1].open()
     await platform.sleep(SETTLE_NS)
     platform.trace()

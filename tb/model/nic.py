@@ -14,14 +14,14 @@ from sw.platform import CYCLE_NS, PAGE_SIZE
 from tb.model.iommu import ReferenceIommu
 from tb.model.pci_config import APERTURE_BAR_BYTES, CONTROL_BAR_BYTES, FIRST_VF_OFFSET, ConfigSpace
 
-MAX_FRAME: Final = 9018
-INLINE_MAX: Final = 192
+MAX_FRAME: Final = NicControl.LIMITS_MAX_FRAME_VALUE
+INLINE_MAX: Final = NicControl.LIMITS_INLINE_MAX_VALUE
 MAX_PIECES: Final = 12
 MIN_FRAME: Final = 60
 READ_TAGS: Final = 15
-FRAME_SLOTS: Final = 8
-FETCH_BATCH: Final = 16
-MAGIC: Final = 0x4D59524D
+FRAME_SLOTS: Final = NicControl.CAPS_FRAME_SLOTS_VALUE
+FETCH_BATCH: Final = NicControl.CAPS_FETCH_BATCH_VALUE
+MAGIC: Final = NicControl.ID_MAGIC_VALUE
 HOST_READ_NS: Final = 550
 WIRE_OVERHEAD: Final = 20
 """Preamble and gap, bytes."""

@@ -9,11 +9,13 @@ from typing import Final
 from scapy.error import Scapy_Exception
 from scapy.utils import RawPcapReader
 
+from sw.abi.registers import NicControl
+
 SHIPPED: Final = Path(__file__).parent / "data" / "capture.pcap.gz"
 MIN_FRAME: Final = 14
 """Bytes of an Ethernet header; the MAC pads to 60."""
-MAX_FRAME: Final = 9018
-"""Longest frame, bytes without FCS: the NIC's MAX_FRAME."""
+MAX_FRAME: Final = NicControl.LIMITS_MAX_FRAME_VALUE
+"""Longest frame, bytes without FCS."""
 LINKTYPE_ETHERNET: Final = 1
 
 

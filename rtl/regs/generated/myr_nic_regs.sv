@@ -603,14 +603,14 @@ module myr_nic_regs (
             readback_data_var[31:0] = 32'h4d59524d;
         end
         if(rd_mux_addr == 15'h4) begin
-            readback_data_var[7:0] = hwif_in.CAPS.endpoints.next;
+            readback_data_var[7:0] = 8'h40;
             readback_data_var[15:8] = hwif_in.CAPS.read_tags.next;
-            readback_data_var[23:16] = hwif_in.CAPS.frame_slots.next;
-            readback_data_var[31:24] = hwif_in.CAPS.fetch_batch.next;
+            readback_data_var[23:16] = 8'h20;
+            readback_data_var[31:24] = 8'h10;
         end
         if(rd_mux_addr == 15'h8) begin
-            readback_data_var[15:0] = hwif_in.LIMITS.inline_max.next;
-            readback_data_var[31:16] = hwif_in.LIMITS.max_frame.next;
+            readback_data_var[15:0] = 16'hc0;
+            readback_data_var[31:16] = 16'h233a;
         end
         if(rd_mux_addr == 15'hc) begin
             readback_data_var[0] = field_storage.CTRL.enable.value;

@@ -10,39 +10,11 @@ package myr_nic_regs_pkg;
 
     typedef struct {
         logic [7:0] next;
-    } nic_control__CAPS__endpoints__in_t;
-
-    typedef struct {
-        logic [7:0] next;
     } nic_control__CAPS__read_tags__in_t;
 
     typedef struct {
-        logic [7:0] next;
-    } nic_control__CAPS__frame_slots__in_t;
-
-    typedef struct {
-        logic [7:0] next;
-    } nic_control__CAPS__fetch_batch__in_t;
-
-    typedef struct {
-        nic_control__CAPS__endpoints__in_t endpoints;
         nic_control__CAPS__read_tags__in_t read_tags;
-        nic_control__CAPS__frame_slots__in_t frame_slots;
-        nic_control__CAPS__fetch_batch__in_t fetch_batch;
     } nic_control__CAPS__in_t;
-
-    typedef struct {
-        logic [15:0] next;
-    } nic_control__LIMITS__inline_max__in_t;
-
-    typedef struct {
-        logic [15:0] next;
-    } nic_control__LIMITS__max_frame__in_t;
-
-    typedef struct {
-        nic_control__LIMITS__inline_max__in_t inline_max;
-        nic_control__LIMITS__max_frame__in_t max_frame;
-    } nic_control__LIMITS__in_t;
 
     typedef struct {
         logic [31:0] next;
@@ -76,7 +48,6 @@ package myr_nic_regs_pkg;
 
     typedef struct {
         nic_control__CAPS__in_t CAPS;
-        nic_control__LIMITS__in_t LIMITS;
         nic_control__CYCLE_LO__in_t CYCLE_LO;
         nic_control__CYCLE_HI__in_t CYCLE_HI;
         counter32_r__in_t FRAMES;
