@@ -374,8 +374,7 @@ class VirtualNic:
 
     def _queue_descriptors(self, pieces: Sequence[Piece]) -> int:
         """Write a chain of descriptors where the form wants it; slots used."""
-        if self._device_pages is not None:
-            pieces = self._by_machine_address(pieces)
+        pieces = self.device_pieces(pieces)
         count = len(pieces)
         slot = self._producer & (self._ring - 1)
         if count == 1:
@@ -423,9 +422,10 @@ class VirtualNic:
             done += part
         write(self._window + (producer & mask) * _SLOT, slots[: in_head_burst * _SLOT])
 
-    def _by_machine_address(self, pieces: Sequence[Piece]) -> list[Piece]:
+    def device_pieces(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """Pieces in device addresses, split where consecutive pages are not consecutive for the device."""
-        assert self._device_pages is not None
+        if self._device_pages is None:
+            return pieces
         result: list[Piece] = []
         for gpa, total in pieces:
             done = 0
