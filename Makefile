@@ -8,7 +8,7 @@ sim: ## guests send through the RTL NIC: GUESTS=4 PCAP=file SEED=1 WAVES=1, args
 	@$(python) -m tb.sim $(args)
 
 test: ## all tests: args="-k name" narrows them
-	@tools/bootstrap test
+	@tools/bootstrap test tshark
 	@$(python) -m pytest -n 2 tests $(args)
 
 lint: ## Verilator, Yosys, ruff, mypy, generated files

@@ -235,7 +235,7 @@ module myr_iommu
   logic alloc;
   logic [SlotWidth-1:0] alloc_slot;
   access_t alloc_access;
-  logic [ParkSlots-1:0] deferred, freed;
+  logic [ParkSlots-1:0] deferred, shared, freed;
   logic result, result_fault, result_quiet;
   logic [SlotWidth-1:0] result_slot;
   logic [7:0] result_reason;
@@ -268,6 +268,7 @@ module myr_iommu
       .result_reason_i(result_reason),
       .result_quiet_i(result_quiet),
       .result_page_i(result_page),
+      .shared_o(shared),
       .restart_i(inval.valid),
       .busy_o(park_busy),
       .out_o(out_beat),
@@ -312,6 +313,7 @@ module myr_iommu
       .alloc_slot_i(alloc_slot),
       .alloc_access_i(alloc_access),
       .deferred_i(deferred),
+      .shared_i(shared),
       .freed_i(freed),
       .restart_i(inval.valid),
       .result_o(result),

@@ -3,7 +3,8 @@
 ///
 /// TLPs of one requester leave in the order in which they came; a completion waits for every write and completion
 /// parked before it. Nothing else waits for anything. A request to the page of an older parked one of the same
-/// requester starts no walk of its own: it is looked up when the older one is gone.
+/// requester starts no walk of its own: it is looked up when the older one is gone, or shares its fault when that
+/// is of the same kind. So a requester's run of faults costs one walk for each page, not one for each request.
 module myr_iommu_park
   import myr_pkg::*;
   import myr_iommu_pkg::*;
@@ -41,6 +42,8 @@ module myr_iommu_park
     input  wire  [7:0]           result_reason_i,
     input  wire                  result_quiet_i,
     input  wire  [51:12]         result_page_i,
+    /// Slots that share this cycle's fault: their look-up is not needed any more.
+    output logic [Slots-1:0]     shared_o,
     /// Forget all decisions; the walker starts all slots again.
     input  wire                  restart_i,
     /// A decided TLP is on its way out.
@@ -132,6 +135,16 @@ module myr_iommu_park
     go_out = valid_q & whole_q & decided_q & ~fault_q & first_in_line;
     go_fault = valid_q & whole_q & decided_q & fault_q & first_in_line;
     deferred_o = defer_q & ~first_in_line;
+    shared_o = '0;
+    if (result_i && result_fault_i && !restart_i) begin
+      for (int unsigned i = 0; i < Slots; i++) begin
+        shared_o[i] = valid_q[i] && deferred_o[i] && !decided_q[i] && behind_q[i][result_slot_i]
+            && req_q[i].kind == req_q[result_slot_i].kind && req_q[i].bypass == req_q[result_slot_i].bypass
+            && req_q[i].crosses == req_q[result_slot_i].crosses && req_q[i].at == req_q[result_slot_i].at
+            && req_q[i].short_header == req_q[result_slot_i].short_header
+            && req_q[i].addr[63:12] == req_q[result_slot_i].addr[63:12];
+      end
+    end
   end
 
   // ------------------------------------------------------------------ out: read ahead by one beat
@@ -190,6 +203,13 @@ module myr_iommu_park
       };
       decided_q[result_slot_i] <= 1'b1;
       fault_q[result_slot_i] <= result_fault_i;
+      for (int unsigned i = 0; i < Slots; i++) begin
+        if (shared_o[i]) begin
+          result_q[i] <= '{quiet: result_quiet_i, reason: result_reason_i, page: result_page_i};
+          decided_q[i] <= 1'b1;
+          fault_q[i] <= 1'b1;
+        end
+      end
     end
     if (accept) begin
       memory[{in_first_i ? free_slot : write_slot_q, write_beat_q}] <= in_i;

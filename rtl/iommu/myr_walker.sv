@@ -24,6 +24,8 @@ module myr_walker
     input  access_t              alloc_access_i,
     /// Slots whose look-up has to wait.
     input  wire  [Slots-1:0]     deferred_i,
+    /// Slots that were given another's decision: nothing to look up.
+    input  wire  [Slots-1:0]     shared_i,
     /// Slots that become free.
     input  wire  [Slots-1:0]     freed_i,
     /// Start all slots again (with an invalidation).
@@ -314,6 +316,7 @@ module myr_walker
       end
     end
 
+    for (int unsigned i = 0; i < Slots; i++) if (shared_i[i]) need_lookup_q[i] <= 1'b0;
     if (read_valid_o && read_ready_i) read_valid_o <= 1'b0;
     if (issue) begin
       read_valid_o <= 1'b1;

@@ -87,7 +87,7 @@ module myr_send_ring
   // ---- SRAM ---------------------------------------------------------------------------------
   logic [EpW+SlotIdxW-1:0] wr_slot;
   logic [63:0]             wr_mask;
-  logic                    wiping;
+  logic                    wiping, wipe_step;
   logic [EpW-1:0]          wipe_ep_q;
   logic [SlotIdxW-1:0]     wipe_slot_q;
 
@@ -97,14 +97,19 @@ module myr_send_ring
   end
 
   always_ff @(posedge clk_i) begin
-    if (word_i.ring) begin
+    if (word_i.ring) begin  // a wipe waits meanwhile
       if (word_i.addr[3]) high_q[wr_slot] <= (high_q[wr_slot] & ~wr_mask) | (word_i.data & wr_mask);
       else low_q[wr_slot] <= (low_q[wr_slot] & ~wr_mask) | (word_i.data & wr_mask);
       // the flags byte is the valid marker, as on the card
       if (word_i.addr[3] && word_i.be[7]) valid_q[wr_slot] <= word_i.data[63:56] != 8'd0;
     end
     if (clear_i) valid_q[clear_slot_i] <= 1'b0;
-    else if (wiping) valid_q[{wipe_ep_q, wipe_slot_q}] <= 1'b0;
+    else if (wipe_step) begin
+      // the bytes, too: an inline frame may name slots that its owner never wrote, and must not find its predecessor's
+      valid_q[{wipe_ep_q, wipe_slot_q}] <= 1'b0;
+      low_q[{wipe_ep_q, wipe_slot_q}]   <= '0;
+      high_q[{wipe_ep_q, wipe_slot_q}]  <= '0;
+    end
     read_data_o  <= {high_q[read_slot_i], low_q[read_slot_i]};
     read_valid_o <= valid_q[read_slot_i];
   end
@@ -117,13 +122,14 @@ module myr_send_ring
       .clk_i, .rst_i, .req_i(wipe_q), .take_i(wipe_take), .valid_o(wipe_any), .id_o(wipe_next)
   );
   assign wipe_take = wipe_any && !wiping;
+  assign wipe_step = wiping && !clear_i && !word_i.ring;
 
   always_ff @(posedge clk_i) begin
     if (wipe_take) begin
       wiping      <= 1'b1;
       wipe_ep_q   <= wipe_next;
       wipe_slot_q <= '0;
-    end else if (wiping && !clear_i) begin
+    end else if (wipe_step) begin
       wipe_slot_q <= wipe_slot_q + 1'b1;
       if (&wipe_slot_q) wiping <= 1'b0;
     end

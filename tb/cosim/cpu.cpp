@@ -31,6 +31,7 @@ void Cpu::step(bool accepted, bool answered, uint32_t answer) {
 bool Cpu::issue(const Op& op) {
     if (op.address - config_.pci_window < config_.pci_window_bytes) {
         if (op.write) {
+            if (downstream_.posted_full()) return false;
             downstream_.post(make_write(op.address, op.data.data(), op.size));
             return true;
         }

@@ -22,6 +22,9 @@ class Downstream {
     void post(Tlp tlp);
     // Non-posted: never passes a posted one queued before it, never holds up posted ones or completions.
     void request(Tlp tlp);
+    // The root complex takes no more posted writes for now: they stay with the processor, and completions need not
+    // wait behind them.
+    bool posted_full() const { return posted_.size() >= kPostedPlaces; }
     // All posted TLPs so far have left.
     bool posted_done() const { return posted_.empty() && !(sending_ && class_ == kPosted); }
 
@@ -31,6 +34,7 @@ class Downstream {
     Beat beat() const;
 
   private:
+    static constexpr size_t kPostedPlaces = 16;
     enum Class { kPosted, kCompletion, kNonPosted };
     struct Request {
         Tlp tlp;
