@@ -68,7 +68,7 @@ module myr_fetch
   logic [15:0] fetched_q[Endpoints];
   logic [Endpoints-1:0] want_q, busy_q, failed_q;
 
-  logic           pick_valid, pick_take, far;
+  logic           pick_valid, pick_take, skip;
   logic [EpW-1:0] pick;
   dma_req_t       req_q, req_d;
   logic           req_valid_q;
@@ -100,8 +100,9 @@ module myr_fetch
               len: LenW'({count, 4'd0}), dest: {1'b0, pick, fetched_q[pick][SlotIdxW-1:0] & mask[SlotIdxW-1:0], 4'd0}};
   end
 
-  // far enough ahead: descriptors that nobody waits for would only delay payload on the bus
-  assign far         = (fetched_q[pick] - consumer_i) >= 16'(FetchAhead);
+  // nothing new (a doorbell may say the same twice), or far enough ahead: descriptors that nobody waits for would
+  // only delay payload on the bus
+  assign skip        = todo == 16'd0 || (fetched_q[pick] - consumer_i) >= 16'(FetchAhead);
   assign req_o       = req_q;
   assign req_valid_o = req_valid_q;
   // more descriptors than the ring holds would overwrite slots that are not executed yet
@@ -110,8 +111,8 @@ module myr_fetch
 
   always_ff @(posedge clk_i) begin
     if (req_ready_i) req_valid_q <= 1'b0;
-    if (pick_take && far) want_q[pick] <= 1'b0;
-    if (pick_take && !far) begin
+    if (pick_take && skip) want_q[pick] <= 1'b0;
+    if (pick_take && !skip) begin
       req_q        <= req_d;
       req_valid_q  <= 1'b1;
       busy_q[pick] <= 1'b1;
@@ -152,7 +153,7 @@ module myr_fetch
 
 `ifndef SYNTHESIS
   always_ff @(posedge clk_i)
-    if (!rst_i && pick_take && !far) begin
+    if (!rst_i && pick_take && !skip) begin
       assert (count != 16'd0) else $error("myr_fetch: a fetch of no descriptor");
       assert (addr[11:4] + 8'(count - 16'd1) >= addr[11:4]) else $error("myr_fetch: a fetch crosses a page");
     end
