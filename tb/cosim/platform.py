@@ -17,28 +17,14 @@ import numpy.typing as npt
 from cocotb.handle import LogicObject, SimHandleBase
 from cocotb.triggers import Event, ValueChange
 
-from sw.abi.registers import TraceRecord
 from sw.platform import CYCLE_NS, PAGE_SIZE, MachineMap, PlatformTimeoutError
+from tb.ledger.records import TRACE_DTYPE
 
 MMIO_WRITE_MAX: Final = 64
 MONITOR_MAX: Final = 64
 MMIO_READ_TIMEOUT_NS: Final = 1_000_000
 """Longer than any completion time-out of a PCIe root complex that software would wait for."""
 
-TRACE_DTYPE: Final = np.dtype(
-    {
-        "names": ["cycle", "kind", "endpoint", "index", "info"],
-        "formats": ["<u8", "u1", "u1", "<u2", "<u4"],
-        "offsets": [
-            TraceRecord.CYCLE_LO,
-            TraceRecord.KIND,
-            TraceRecord.KIND + TraceRecord.KIND_ENDPOINT_S // 8,
-            TraceRecord.KIND + TraceRecord.KIND_INDEX_S // 8,
-            TraceRecord.INFO,
-        ],
-        "itemsize": TraceRecord.BYTES,
-    }
-)
 _FRAME_DTYPE: Final = np.dtype([("first_cycle", "<u8"), ("last_cycle", "<u8"), ("offset", "<u8"), ("length", "<u8")])
 
 

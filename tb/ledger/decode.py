@@ -19,11 +19,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sw.abi.registers import Completion, Form, Mode, Status, TraceKind, TraceRecord
+from sw.abi.registers import Completion, Form, Mode, Status, TraceKind
+from tb.ledger.records import TRACE_DTYPE
 from tb.ledger.stages import PacketForm, Stamp, stages_of
-
-TRACE_DTYPE: Final = np.dtype([("cycle", "<u8"), ("kind", "u1"), ("endpoint", "u1"), ("index", "<u2"), ("info", "<u4")])
-assert TRACE_DTYPE.itemsize == TraceRecord.BYTES
 
 _CHAIN_STAMPS: Final = {
     TraceKind.GRANT: Stamp.GRANT,

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from sw.abi.registers import Form, Mode, Status, TraceKind
-from tb.ledger.decode import TRACE_DTYPE, EndpointSetup, LedgerError, decode
+from tb.ledger.decode import EndpointSetup, LedgerError, decode
 from tb.ledger.latency import NIC_SHARE, TOTAL, latencies, nic_share
+from tb.ledger.records import TRACE_DTYPE
 from tb.ledger.stages import STAGES, PacketForm, Stamp, stages_of
 from tb.ledger.timeline import timeline
 

@@ -12,7 +12,7 @@ import pytest
 
 from sw.abi.registers import TraceKind
 from sw.platform import CYCLE_NS
-from tb.ledger.decode import TRACE_DTYPE
+from tb.ledger.records import TRACE_DTYPE
 from tb.sim.capture import SHIPPED, load, share
 from tb.sim.judge import Verdict, judge
 from tb.sim.reference import run_reference
