@@ -133,7 +133,7 @@ async def registers_outside_and_inside(dut: SimHandleBase) -> None:
     platform, hypervisor = await boot(dut)
     read = hypervisor.endpoints.read
     assert (await read(NicControl.ID)).to_bytes(4, "big") == b"MYRM"
-    assert await read(NicControl.CAPS) == 64 | 15 << 8 | 16 << 16 | 32 << 24
+    assert await read(NicControl.CAPS) == 64 | 15 << 8 | 32 << 16 | 16 << 24
     assert await read(NicControl.LIMITS) == 192 | 9018 << 16
     assert await read(0x7FFC) == 0
     bars: dict[int, Any] = dict(hypervisor.device.bars)
