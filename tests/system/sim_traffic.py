@@ -21,6 +21,7 @@ from tb.ledger.decode import EndpointSetup, decode
 from tb.ledger.stages import Stamp, stages_of
 from tb.model.platform import ModelPlatform
 from tests.system import traffic
+from tests.system.line import check_line
 from tests.system.traffic import Guest, Outcome
 
 
@@ -87,6 +88,7 @@ async def run(dut: SimHandleBase) -> None:
     frames = platform.wire_frames()
     trace = platform.trace()
     np.save(Path(job["folder"]) / "trace.npy", trace)
+    check_line(frames)
     check_wire(guests, [frame.data for frame in frames])
     check_completions(guests, outcome)
     check_model(guests, outcome, link)

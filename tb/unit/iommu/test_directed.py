@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cocotb
@@ -565,6 +566,26 @@ async def drain_reads(dut: Any) -> None:
     env.dn.append(Tlp(CPL, 0, 3, requester=A, status=1, byte_count=4))
     await env.until("the drain", env.waited, 300)
     assert len(env.dev_dn.seen) == 4
+
+
+@cocotb.test
+async def drain_reads_to_the_byte(dut: Any) -> None:
+    """A completion that leaves 1 to 3 bytes for another is not the last one, however many DWs it has."""
+    env = await bench(dut)
+    mapped(env.tables)
+    tag = 0
+    for skip in (1, 2, 3):
+        for rest in range(1, skip + 1):
+            tag += 1
+            first_be, last_be = 0xF << skip & 0xF, 0xF >> 4 - rest
+            await env.send(replace(read(A, tag, IOVA, 17), first_be=first_be, last_be=last_be))
+            await env.until("the read to leave", lambda: len(env.mem_up.seen) == tag)  # noqa: B023
+            await env.submit(iotlb_inval(1, reads=True), env.wait_descriptor())
+            env.dn.append(completion(tag, A, payload(64), 64 - skip + rest, lower=skip))
+            await env.cycles(200)
+            assert not env.waited(), f"{rest} bytes of a read that begins at byte {skip} are still out"
+            env.dn.append(completion(tag, A, payload(4), rest))
+            await env.until("the drain", env.waited, 300)
 
 
 @cocotb.test
