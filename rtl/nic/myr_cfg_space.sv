@@ -2,7 +2,7 @@
 /// Configuration space of the physical function: type 0 header, PCI Express capability, SR-IOV capability.
 ///
 /// BAR2 is 4 MiB (endpoint apertures), BAR4 64 KiB (control), both 64-bit; BAR0 is left for the card's own map and
-/// reads as not implemented. One read or write takes one cycle. Functions other than 0 do not answer.
+/// reads as not implemented. Max_Payload_Size is kept for software: no write of this NIC exceeds 128 bytes. One read or write takes one cycle. Functions other than 0 do not answer.
 module myr_cfg_space
   import myr_nic_pkg::*;
 (
@@ -30,8 +30,6 @@ module myr_cfg_space
     output logic              mem_enable_o,
     /// Bus master enable.
     output logic              bus_master_o,
-    /// Max_Payload_Size, log2 of bytes / 128.
-    output logic [2:0]        mps_o,
     /// Max_Read_Request_Size, log2 of bytes / 128.
     output logic [2:0]        mrrs_o,
     /// Captured bus number.
@@ -88,7 +86,6 @@ module myr_cfg_space
   assign bar4_o       = bar4_q;
   assign mem_enable_o = mem_q;
   assign bus_master_o = master_q;
-  assign mps_o        = mps_q;
   assign mrrs_o       = mrrs_q;
   assign bus_o        = bus_q;
   assign vf_enable_o  = vf_q && num_vfs_q == 16'(Endpoints);

@@ -1,6 +1,7 @@
 `default_nettype none
 /// Completion writer: 16-byte entries into the endpoints' completion rings, one MWr for all that are ready of one
-/// endpoint (up to MPS, the ring's end and the 4 KiB boundary), endpoints in turn.
+/// endpoint (up to the ring's end and the 4 KiB boundary; CplDepth entries fit the smallest Max_Payload_Size),
+/// endpoints in turn.
 module myr_completion
   import myr_abi_pkg::*;
   import myr_nic_pkg::*;
@@ -19,8 +20,6 @@ module myr_completion
     input  wire logic           start_i,
     /// Which.
     input  wire logic [EpW-1:0] start_ep_i,
-    /// Max_Payload_Size code.
-    input  wire logic [2:0]     mps_i,
     /// Captured bus number.
     input  wire logic [7:0]     bus_i,
     /// Bus master enable.
@@ -60,7 +59,12 @@ module myr_completion
     /// Its next entry.
     output logic [15:0]         status_index_o
 );
+  localparam int unsigned CompletionBytes = 16;
   localparam int unsigned DepthW = $clog2(CplDepth);
+
+  if (CplDepth * CompletionBytes > 128) begin : gen_check
+    $error("myr_completion: CplDepth entries exceed a Max_Payload_Size of 128 bytes");
+  end
 
   typedef enum logic [1:0] {StIdle, StAddr, StWrite} state_e;
 
@@ -103,7 +107,6 @@ module myr_completion
     count      = 4'(wr_q[ep_q] - rd_q[ep_q]);
     if (to_end < 16'(count)) count = to_end[3:0];
     if (to_page < 16'(count)) count = to_page[3:0];
-    if (mps_i == 3'd0 && count > 4'd8) count = 4'd8;
   end
 
   myr_authorise u_authorise (

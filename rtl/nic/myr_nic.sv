@@ -48,7 +48,7 @@ module myr_nic
   logic [63:22] bar2;
   logic [63:16] bar4;
   logic         mem_enable, bus_master, vf_enable;
-  logic [2:0]   mps, mrrs;
+  logic [2:0]   mrrs;
   logic [7:0]   bus;
   logic [Endpoints-1:0] enable, pushed, fetched_form;
   logic [7:0]   tag;
@@ -102,7 +102,7 @@ module myr_nic
   myr_cfg_space u_cfg (
       .clk_i, .rst_i, .write_i(cfg_write), .addr_i(cfg_addr), .be_i(cfg_be), .data_i(cfg_wdata), .bus_i(cfg_bus),
       .data_o(cfg_rdata), .bar2_o(bar2), .bar4_o(bar4), .mem_enable_o(mem_enable), .bus_master_o(bus_master),
-      .mps_o(mps), .mrrs_o(mrrs), .bus_o(bus), .vf_enable_o(vf_enable)
+      .mrrs_o(mrrs), .bus_o(bus), .vf_enable_o(vf_enable)
   );
 
   for (genvar b = 0; b < 4; b++) begin : gen_biten
@@ -266,7 +266,7 @@ module myr_nic
 
   myr_completion u_completion (
       .clk_i, .rst_i, .end_i(chain_end), .end_valid_i(chain_end_valid), .end_ready_o(chain_end_ready), .start_i(start),
-      .start_ep_i(start_ep), .mps_i(mps), .bus_i(bus), .bus_master_i(bus_master), .vf_enable_i(vf_enable),
+      .start_ep_i(start_ep), .bus_i(bus), .bus_master_i(bus_master), .vf_enable_i(vf_enable),
       .ep_o(cq_ep), .ctrl_i(cq_ctrl), .base_i(cq_base), .mwr_valid_o(mwr_valid), .mwr_rid_o(mwr_rid),
       .mwr_addr_o(mwr_addr), .mwr_dws_o(mwr_dws), .mwr_data_o(mwr_data), .mwr_next_i(mwr_next), .mwr_done_i(mwr_done),
       .retire_o(retire), .retire_ep_o(retire_ep), .retire_index_o(retire_index), .retire_count_o(retire_count),
