@@ -17,7 +17,7 @@ from hypervisor_model.hypervisor import Hypervisor
 from sw.abi.registers import Aperture, Form, NicControl, SendDescriptor, Status
 from sw.guest.virtual_nic import MAX_PIECES, SendForm, VirtualNic
 from sw.platform import CYCLE_NS, PAGE_SHIFT
-from tb.cosim.platform import HostConfig, RtlPlatform, WireFrame
+from tb.cosim.platform import HostConfig, ReadError, RtlPlatform, WireFrame
 from tb.sim.hostile import RING_LOG2, RawEndpoint, descriptor
 from tests.system.line import check_line
 from tests.system.traffic import MIN_WIRE, payload
@@ -268,10 +268,47 @@ async def completions_without_credits(dut: SimHandleBase) -> None:
     await gather(*(nic.drain(WAIT_NS) for nic in nics))
 
 
+async def second_doorbell(dut: SimHandleBase) -> None:
+    """A doorbell is obeyed in whatever cycle of the fetch before it arrives."""
+    platform, hypervisor = await boot(dut)
+    domain = hypervisor.create_domain("raw", 64)
+    raw = await RawEndpoint.allocate(domain, Form.FETCHED)
+    _, own = await raw.map_page(readonly=True)
+    await raw.enable()
+    for cycles in range(2 * READ_CYCLES):
+        start = raw.index
+        raw.submit(descriptor(own, 60))
+        raw.index += 1
+        await platform.sleep(cycles * CYCLE_NS)
+        raw.submit(descriptor(own, 60))
+        for n in (1, 2):
+            assert await raw.completion() == (start + n & 0xFFFF, 60, Status.OK), f"{cycles} cycles between the doorbells"
+    assert len(bodies(platform.wire_frames())) == 4 * READ_CYCLES
+
+
+async def first_error(dut: SimHandleBase) -> None:
+    """A frame of which several reads fail tells the first failure."""
+    platform, hypervisor = await boot(dut)
+    domain = hypervisor.create_domain("guest", 64)
+    log: list[tuple[int, int, int]] = []
+    nic = VirtualNic(domain, SendForm.PUSHED, 64, buffer_pages=4, completion_log=log)
+    await nic.open()
+    base = nic.buffers.base
+    for page, error in enumerate((ReadError.UR, ReadError.CA)):
+        frame = domain.p2m.frame((base >> PAGE_SHIFT) + page)
+        assert frame is not None
+        platform.inject_read_error(frame << PAGE_SHIFT, error)
+    second = base + (1 << PAGE_SHIFT)
+    for pieces in ([(base, 100), (second, 100)], [(second, 100), (base, 100)]):
+        assert nic.xmit(pieces)
+        await nic.drain(WAIT_NS)
+    assert [status for _, _, status in log] == [Status.READ_UR, Status.READ_CA]
+
+
 CASES: Final[dict[str, Callable[[SimHandleBase], Coroutine[Any, Any, None]]]] = {
     case.__name__: case
     for case in (short_frames, chain_limits, doorbell_limits, ring_of_a_predecessor, completion_rings, late_completions,
-                 reads_without_credits, completions_without_credits)}
+                 reads_without_credits, completions_without_credits, second_doorbell, first_error)}
 
 
 @cocotb.test

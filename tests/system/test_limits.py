@@ -10,7 +10,7 @@ from tb.cosim.run import run_model
 from tb.cosim.toolchain import build_machine
 
 CASES = ["short_frames", "chain_limits", "doorbell_limits", "ring_of_a_predecessor", "completion_rings", "late_completions",
-         "reads_without_credits", "completions_without_credits"]
+         "reads_without_credits", "completions_without_credits", "second_doorbell", "first_error"]
 
 
 @pytest.mark.parametrize("case", CASES)
