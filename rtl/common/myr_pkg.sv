@@ -44,7 +44,7 @@ package myr_pkg;
     logic [3:0]  age;
     logic [5:0]  endpoint;
     logic [15:0] index;
-    logic [15:0] info;
+    logic [31:0] info;
   } trace_lane_t;
 
 endpackage

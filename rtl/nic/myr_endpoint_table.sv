@@ -13,7 +13,7 @@ module myr_endpoint_table
     /// It is a write.
     input  wire logic                 write_i,
     /// Byte address in the table.
-    input  wire logic [11:0]          addr_i,
+    input  wire logic [12:0]          addr_i,
     /// Write data.
     input  wire logic [31:0]          data_i,
     /// Read is answered.
@@ -80,14 +80,14 @@ module myr_endpoint_table
     input  wire status_e              failed_status_i
 );
   localparam int unsigned B = NicControlEndpointBase;
-  localparam logic [5:0] OffCtrl = 6'(NicControlEndpointCtrlAddr - B);
-  localparam logic [5:0] OffStatus = 6'(NicControlEndpointStatusAddr - B);
-  localparam logic [5:0] OffSendLo = 6'(NicControlEndpointSendBaseLoAddr - B);
-  localparam logic [5:0] OffSendHi = 6'(NicControlEndpointSendBaseHiAddr - B);
-  localparam logic [5:0] OffCqLo = 6'(NicControlEndpointCqBaseLoAddr - B);
-  localparam logic [5:0] OffCqHi = 6'(NicControlEndpointCqBaseHiAddr - B);
-  localparam logic [5:0] OffIndex = 6'(NicControlEndpointIndexAddr - B);
-  localparam logic [5:0] OffCqIndex = 6'(NicControlEndpointCqIndexAddr - B);
+  localparam logic [6:0] OffCtrl = 7'(NicControlEndpointCtrlAddr - B);
+  localparam logic [6:0] OffStatus = 7'(NicControlEndpointStatusAddr - B);
+  localparam logic [6:0] OffSendLo = 7'(NicControlEndpointSendBaseLoAddr - B);
+  localparam logic [6:0] OffSendHi = 7'(NicControlEndpointSendBaseHiAddr - B);
+  localparam logic [6:0] OffCqLo = 7'(NicControlEndpointCqBaseLoAddr - B);
+  localparam logic [6:0] OffCqHi = 7'(NicControlEndpointCqBaseHiAddr - B);
+  localparam logic [6:0] OffIndex = 7'(NicControlEndpointIndexAddr - B);
+  localparam logic [6:0] OffCqIndex = 7'(NicControlEndpointCqIndexAddr - B);
 
   ep_ctrl_t    ctrl_q[Endpoints];
   logic [63:0] send_base_q[Endpoints];
@@ -96,11 +96,11 @@ module myr_endpoint_table
   logic [Endpoints-1:0] enable_q, fetched_q;
 
   logic [EpW-1:0] ep;
-  logic [5:0]     off;
+  logic [6:0]     off;
   ep_ctrl_t       wr_ctrl;
 
-  assign ep        = addr_i[6 +: EpW];
-  assign off       = addr_i[5:0];
+  assign ep        = addr_i[7 +: EpW];
+  assign off       = addr_i[6:0];
   assign read_ep_o = ep;
   assign enable_o  = enable_q;
   assign pushed_o  = enable_q & ~fetched_q;

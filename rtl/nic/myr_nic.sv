@@ -85,7 +85,7 @@ module myr_nic
   logic [3:0]  cfg_be, reg_be;
   logic [31:0] cfg_wdata, cfg_rdata, reg_wdata, reg_rdata, reg_biten;
   logic [7:0]  cfg_bus;
-  logic [14:0] reg_addr;
+  logic [15:0] reg_addr;
   logic        reg_rd_ack, reg_wr_ack;
   logic        unused_rd_stall, unused_wr_stall, unused_rd_err, unused_wr_err;
   myr_nic_regs_pkg::nic_control__in_t  hw_in;
@@ -310,6 +310,28 @@ module myr_nic
     hw_in.EP_TABLE.rd_ack  = table_rd_ack;
     hw_in.EP_TABLE.rd_data = table_rdata;
     hw_in.EP_TABLE.wr_ack  = table_wr_ack;
+    hw_in.RX_FRAMES.count.incr = 1'b0;
+    hw_in.RX_BAD_FCS.count.incr = 1'b0;
+    hw_in.RX_RUNT.count.incr = 1'b0;
+    hw_in.RX_OVERSIZE.count.incr = 1'b0;
+    hw_in.RX_BAD_FRAMING.count.incr = 1'b0;
+    hw_in.RX_PAUSE.count.incr = 1'b0;
+    hw_in.RX_OVERFLOW.count.incr = 1'b0;
+    hw_in.RX_FILTERED_UNICAST.count.incr = 1'b0;
+    hw_in.RX_FILTERED_MULTICAST.count.incr = 1'b0;
+    hw_in.TX_PAUSE.count.incr = 1'b0;
+    hw_in.LOCAL_FRAMES.count.incr = 1'b0;
+    hw_in.SPOOFED_FRAMES.count.incr = 1'b0;
+    hw_in.RX_NO_BUFFER.count.incr = 1'b0;
+    hw_in.INTERRUPTS.count.incr = 1'b0;
+    hw_in.RX_LAST_DROP.reason.next = '0;
+    hw_in.RX_LAST_DROP.endpoint.next = '0;
+    hw_in.PORT_TABLE = '{rd_ack: hw_out.PORT_TABLE.req && !hw_out.PORT_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.PORT_TABLE.req && hw_out.PORT_TABLE.req_is_wr};
+    hw_in.GROUP_TABLE = '{rd_ack: hw_out.GROUP_TABLE.req && !hw_out.GROUP_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.GROUP_TABLE.req && hw_out.GROUP_TABLE.req_is_wr};
+    hw_in.IRQ_TABLE = '{rd_ack: hw_out.IRQ_TABLE.req && !hw_out.IRQ_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.IRQ_TABLE.req && hw_out.IRQ_TABLE.req_is_wr};
+    hw_in.MSIX_TABLE = '{rd_ack: hw_out.MSIX_TABLE.req && !hw_out.MSIX_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.MSIX_TABLE.req && hw_out.MSIX_TABLE.req_is_wr};
+    hw_in.RSS_TABLE = '{rd_ack: hw_out.RSS_TABLE.req && !hw_out.RSS_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.RSS_TABLE.req && hw_out.RSS_TABLE.req_is_wr};
+    hw_in.RX_STATISTICS = '{rd_ack: hw_out.RX_STATISTICS.req && !hw_out.RX_STATISTICS.req_is_wr, rd_data: '0, wr_ack: hw_out.RX_STATISTICS.req && hw_out.RX_STATISTICS.req_is_wr};
   end
 
   // ---- trace ---------------------------------------------------------------------------------
@@ -330,12 +352,12 @@ module myr_nic
       trace_o[TraceKindDoorbell] = '{valid: 1'b1, age: 4'd2, endpoint: doorbell.ep, index: doorbell.producer, info: '0};
     else if (ring_done.valid)
       trace_o[TraceKindDoorbell] = '{valid: 1'b1, age: 4'd2 + 4'(ring_done.late), endpoint: ring_done.ep,
-                                     index: 16'(ring_done.slot), info: 16'(ring_done.count)};
+                                     index: 16'(ring_done.slot), info: 32'(ring_done.count)};
     trace_o[TraceKindFetchOut] = '{valid: sent && sent_fetch, age: '0, endpoint: sent_ep, index: sent_index,
-                                   info: 16'(sent_len >> 4)};
+                                   info: 32'(sent_len >> 4)};
     trace_o[TraceKindFetchBack] = '{valid: read_done.valid && read_done.fetch && read_done.status == StatusOk,
                                     age: 4'd2 + 4'(read_done.late), endpoint: read_done.ep, index: read_done.index,
-                                    info: 16'(read_done.count)};
+                                    info: 32'(read_done.count)};
     trace_o[TraceKindGrant] = '{valid: started, age: 4'd1, endpoint: exec_ep, index: head, info: '0};
     trace_o[TraceKindAuthorised] = '{valid: authorised || inline_start, age: '0,
                                      endpoint: authorised ? authorised_ep : exec_ep,
@@ -346,11 +368,11 @@ module myr_nic
     trace_o[TraceKindWireFirst] = '{valid: wire_valid_o && wire_first_o, age: '0, endpoint: wire_ep_q,
                                     index: wire_head_q, info: '0};
     trace_o[TraceKindWireLast] = '{valid: wire_valid_o && wire_last_o, age: '0, endpoint: wire_ep_q,
-                                   index: wire_head_q, info: 16'(wire_len_q)};
+                                   index: wire_head_q, info: 32'(wire_len_q)};
     trace_o[TraceKindCplOut] = '{valid: retire, age: '0, endpoint: retire_ep, index: retire_index,
-                                 info: 16'(retire_count)};
+                                 info: 32'(retire_count)};
     trace_o[TraceKindFailed] = '{valid: chain_failed, age: '0, endpoint: chain_end.ep, index: tx_head,
-                                 info: 16'(chain_end.status)};
+                                 info: 32'(chain_end.status)};
   end
 endmodule
 `default_nettype wire

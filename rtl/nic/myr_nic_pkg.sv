@@ -34,6 +34,18 @@ package myr_nic_pkg;
   /// Completion entries that can wait for each endpoint.
   localparam int unsigned CplDepth = 8;
   localparam int unsigned LenW = 14;
+  /// Receive queues of an endpoint at most.
+  localparam int unsigned RxQueues = 4;
+  /// Completion rings of an endpoint: 0 is the send side's, 1 to RxQueues the receive queues'.
+  localparam int unsigned QueueW = 3;
+  /// Entries of a receive ring at most; each endpoint has a small and a big one.
+  localparam int unsigned RxSlots = 512;
+  localparam int unsigned RxSlotIdxW = $clog2(RxSlots);
+  /// Byte address in the receive-ring SRAM: endpoint, big, slot, byte of the entry.
+  localparam int unsigned RxRingAddrW = EpW + 1 + RxSlotIdxW + 3;
+  /// 64-bit words of the receive buffer, where frames from the wire wait.
+  localparam int unsigned RxBufferWords = 8192;
+  localparam int unsigned RxBufferW = $clog2(RxBufferWords);
 
   /// What the hypervisor has set up for an endpoint.
   typedef struct packed {
@@ -43,6 +55,70 @@ package myr_nic_pkg;
     logic [3:0]  send_log2;
     logic [3:0]  cq_log2;
   } ep_ctrl_t;
+
+  /// What the hypervisor has set up for an endpoint's receive side.
+  typedef struct packed {
+    logic            enable;       ///< of the endpoint and of its receive side
+    form_e           form;
+    mode_e           mode;
+    logic            rss;
+    logic [1:0]      queues;       ///< receive queues - 1
+    logic [3:0]      small_log2;
+    logic [3:0]      big_log2;
+    logic [3:0]      buffer_log2;
+    logic [3:0]      rq_log2;
+    logic [LenW-1:0] small_max;    ///< longest frame for a small buffer
+    logic [LenW-1:0] max_frame;
+  } rx_ctrl_t;
+
+  /// What the switch looks at.
+  typedef struct packed {
+    logic [47:0] dst;
+    logic [47:0] src;
+    logic        has_tag;
+    logic [11:0] vid;
+    logic [15:0] ethertype;  ///< behind the tag, if there is one
+  } frame_header_t;
+
+  /// The first 18 bytes of a frame, lowest address in bits 7:0.
+  function automatic frame_header_t parse_header(input logic [143:0] bytes);
+    for (int unsigned i = 0; i < 6; i++) begin
+      parse_header.dst[8*(5-i) +: 8] = bytes[8*i +: 8];
+      parse_header.src[8*(5-i) +: 8] = bytes[8*(6+i) +: 8];
+    end
+    parse_header.has_tag    = {bytes[103:96], bytes[111:104]} == 16'h8100;
+    parse_header.vid       = parse_header.has_tag ? {bytes[115:112], bytes[127:120]} : 12'd0;
+    parse_header.ethertype = parse_header.has_tag ? {bytes[135:128], bytes[143:136]} : {bytes[103:96], bytes[111:104]};
+  endfunction
+
+  /// A frame for the receive side: where its bytes are, and who gets it.
+  typedef struct packed {
+    logic                  sibling; ///< the bytes are in slot `slot` of the frame buffer, else in the receive buffer
+    logic [FrameW-1:0]     slot;   ///< sibling
+    logic [RxBufferW-1:0]  base;   ///< otherwise: first word in the receive buffer, which is circular
+    logic [LenW-1:0]       len;    ///< bytes without FCS
+    logic [15:0]           number; ///< frame number of the trace
+    logic [Endpoints-1:0]  dest;   ///< endpoints that get it, at least one
+  } rx_job_t;
+
+  /// New completion entries of a ring are visible to software (their MWr's last beat has left).
+  typedef struct packed {
+    logic              valid;
+    logic [EpW-1:0]    ep;
+    logic [QueueW-1:0] cq;   
+    logic [15:0]       index;  ///< after them
+    logic [3:0]        count;
+  } posted_t;
+
+  /// An upstream memory write: 4-byte granular payload with byte enables, as one MWr.
+  typedef struct packed {
+    logic [15:0] rid;
+    logic [7:0]  tag;       ///< bits 7:6: 0 payload, 1 send completion, 2 receive completion, 3 interrupt; 5:0: count of that kind
+    logic [63:0] addr;      ///< DW aligned
+    logic [9:0]  dws;       ///< 1 to MPS / 4
+    logic [3:0]  first_be;
+    logic [3:0]  last_be;   ///< 0 when dws is 1
+  } mwr_t;
 
   /// One word from the downstream stream to its place: aligned to the destination.
   typedef struct packed {

@@ -24,7 +24,7 @@ from systemrdl.rdltypes.user_enum import UserEnum
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "rtl/regs/myrmidon.rdl"
-MAPS = ("aperture", "send_descriptor", "completion", "trace_record", "nic_control", "iommu")
+MAPS = ("aperture", "send_descriptor", "completion", "receive_buffer", "receive_completion", "trace_record", "nic_control", "iommu")
 REGBLOCKS = {"nic_control": "myr_nic_regs", "iommu": "myr_iommu_regs"}
 # The page shows one element of each array.
 DOC_PARAMETERS = {"nic_control": {"N_ENDPOINTS": 1}, "iommu": {"N_FAULT_RECORDS": 1}}
@@ -102,7 +102,7 @@ def camel(name: str) -> str:
 def system_verilog(tops: dict[str, AddrmapNode]) -> str:
     out = ["`default_nettype none", f"// {NOTICE}", "package myr_abi_pkg;"]
     for name, kind in enums(tops).items():
-        width = {"form_e": 1, "mode_e": 3}.get(name, 8)
+        width = {"form_e": 1, "mode_e": 3, "switch_e": 2}.get(name, 8)
         members = [f"    {camel(name[:-2])}{camel(m.name)} = {width}'d{m.value}" for m in kind]
         out += [f"  typedef enum logic [{width - 1}:0] {{", ",\n".join(members), f"  }} {name};"]
         if name == "trace_kind_e":
@@ -173,7 +173,7 @@ def generate(root: Path) -> None:
     for name in MAPS:
         CHeaderExporter().export(elaborate(name), path=str(root / f"sw/abi/{name}.h"))
     parts = ["# Guest ABI and privileged registers", "", f"{NOTICE}", "",
-             "The first three sections are what a guest sees; the others belong to the hypervisor and the bench.", ""]
+             "The first five sections are what a guest sees; the others belong to the hypervisor and the bench.", ""]
     with tempfile.TemporaryDirectory() as scratch:
         for name in MAPS:
             page = Path(scratch) / f"{name}.md"

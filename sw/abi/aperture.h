@@ -16,20 +16,57 @@ extern "C" {
 #define APERTURE__SEND_DOORBELL__PRODUCER_bw 16
 #define APERTURE__SEND_DOORBELL__PRODUCER_reset 0x0
 
+// reg - aperture::RX_SMALL_DOORBELL
+#define APERTURE__RX_SMALL_DOORBELL__PRODUCER_bm 0xffff
+#define APERTURE__RX_SMALL_DOORBELL__PRODUCER_bp 0
+#define APERTURE__RX_SMALL_DOORBELL__PRODUCER_bw 16
+#define APERTURE__RX_SMALL_DOORBELL__PRODUCER_reset 0x0
+
+// reg - aperture::RX_BIG_DOORBELL
+#define APERTURE__RX_BIG_DOORBELL__PRODUCER_bm 0xffff
+#define APERTURE__RX_BIG_DOORBELL__PRODUCER_bp 0
+#define APERTURE__RX_BIG_DOORBELL__PRODUCER_bw 16
+#define APERTURE__RX_BIG_DOORBELL__PRODUCER_reset 0x0
+
+// reg - aperture::ARM
+#define APERTURE__ARM__INDEX_bm 0xffff
+#define APERTURE__ARM__INDEX_bp 0
+#define APERTURE__ARM__INDEX_bw 16
+#define APERTURE__ARM__INDEX_reset 0x0
+#define APERTURE__ARM__QUEUE_bm 0x70000
+#define APERTURE__ARM__QUEUE_bp 16
+#define APERTURE__ARM__QUEUE_bw 3
+#define APERTURE__ARM__QUEUE_reset 0x0
+
 // mem - aperture::SEND_RING
 typedef struct __attribute__ ((__packed__)) {
     uint32_t mem[4096];
 } aperture__SEND_RING_t;
 
+// mem - aperture::RX_SMALL_RING
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t mem[1024];
+} aperture__RX_SMALL_RING_t;
+
+// mem - aperture::RX_BIG_RING
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t mem[1024];
+} aperture__RX_BIG_RING_t;
+
 // addrmap - aperture
 typedef struct __attribute__ ((__packed__)) {
     uint32_t SEND_DOORBELL;
-    uint8_t RESERVED_4_3fff[0x3ffc];
+    uint32_t RX_SMALL_DOORBELL;
+    uint32_t RX_BIG_DOORBELL;
+    uint32_t ARM;
+    uint8_t RESERVED_10_3fff[0x3ff0];
     aperture__SEND_RING_t SEND_RING;
+    aperture__RX_SMALL_RING_t RX_SMALL_RING;
+    aperture__RX_BIG_RING_t RX_BIG_RING;
 } aperture_t;
 
 
-static_assert(sizeof(aperture_t) == 0x8000, "Packing error");
+static_assert(sizeof(aperture_t) == 0xa000, "Packing error");
 
 #ifdef __cplusplus
 }

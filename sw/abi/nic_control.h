@@ -55,6 +55,20 @@ extern "C" {
 #define NIC_CONTROL__READ_TIMEOUT__CYCLES_bw 20
 #define NIC_CONTROL__READ_TIMEOUT__CYCLES_reset 0x30d4
 
+// reg - nic_control::SWITCH_CTRL
+#define NIC_CONTROL__SWITCH_CTRL__POLICY_bm 0x3
+#define NIC_CONTROL__SWITCH_CTRL__POLICY_bp 0
+#define NIC_CONTROL__SWITCH_CTRL__POLICY_bw 2
+#define NIC_CONTROL__SWITCH_CTRL__POLICY_reset 0x0
+#define NIC_CONTROL__SWITCH_CTRL__PAUSE_RX_bm 0x10
+#define NIC_CONTROL__SWITCH_CTRL__PAUSE_RX_bp 4
+#define NIC_CONTROL__SWITCH_CTRL__PAUSE_RX_bw 1
+#define NIC_CONTROL__SWITCH_CTRL__PAUSE_RX_reset 0x0
+#define NIC_CONTROL__SWITCH_CTRL__PAUSE_TX_bm 0x20
+#define NIC_CONTROL__SWITCH_CTRL__PAUSE_TX_bp 5
+#define NIC_CONTROL__SWITCH_CTRL__PAUSE_TX_bw 1
+#define NIC_CONTROL__SWITCH_CTRL__PAUSE_TX_reset 0x0
+
 // reg - nic_control::CYCLE_LO
 #define NIC_CONTROL__CYCLE_LO__LO_bm 0xffffffff
 #define NIC_CONTROL__CYCLE_LO__LO_bp 0
@@ -65,11 +79,43 @@ extern "C" {
 #define NIC_CONTROL__CYCLE_HI__HI_bp 0
 #define NIC_CONTROL__CYCLE_HI__HI_bw 32
 
+// reg - nic_control::MAC_HI
+#define NIC_CONTROL__MAC_HI__ADDRESS_bm 0xffffffff
+#define NIC_CONTROL__MAC_HI__ADDRESS_bp 0
+#define NIC_CONTROL__MAC_HI__ADDRESS_bw 32
+#define NIC_CONTROL__MAC_HI__ADDRESS_reset 0x0
+
+// reg - nic_control::MAC_LO
+#define NIC_CONTROL__MAC_LO__ADDRESS_bm 0xffff
+#define NIC_CONTROL__MAC_LO__ADDRESS_bp 0
+#define NIC_CONTROL__MAC_LO__ADDRESS_bw 16
+#define NIC_CONTROL__MAC_LO__ADDRESS_reset 0x0
+
+// reg - nic_control::PAUSE_LIMITS
+#define NIC_CONTROL__PAUSE_LIMITS__XOFF_bm 0xffff
+#define NIC_CONTROL__PAUSE_LIMITS__XOFF_bp 0
+#define NIC_CONTROL__PAUSE_LIMITS__XOFF_bw 16
+#define NIC_CONTROL__PAUSE_LIMITS__XOFF_reset 0x1000
+#define NIC_CONTROL__PAUSE_LIMITS__XON_bm 0xffff0000
+#define NIC_CONTROL__PAUSE_LIMITS__XON_bp 16
+#define NIC_CONTROL__PAUSE_LIMITS__XON_bw 16
+#define NIC_CONTROL__PAUSE_LIMITS__XON_reset 0x400
+
 // reg - counter32_r
 #define COUNTER32_R__COUNT_bm 0xffffffff
 #define COUNTER32_R__COUNT_bp 0
 #define COUNTER32_R__COUNT_bw 32
 #define COUNTER32_R__COUNT_reset 0x0
+
+// reg - nic_control::RX_LAST_DROP
+#define NIC_CONTROL__RX_LAST_DROP__REASON_bm 0xff
+#define NIC_CONTROL__RX_LAST_DROP__REASON_bp 0
+#define NIC_CONTROL__RX_LAST_DROP__REASON_bw 8
+#define NIC_CONTROL__RX_LAST_DROP__REASON_reset 0x0
+#define NIC_CONTROL__RX_LAST_DROP__ENDPOINT_bm 0xff00
+#define NIC_CONTROL__RX_LAST_DROP__ENDPOINT_bp 8
+#define NIC_CONTROL__RX_LAST_DROP__ENDPOINT_bw 8
+#define NIC_CONTROL__RX_LAST_DROP__ENDPOINT_reset 0x0
 
 // reg - endpoint_rf::CTRL
 #define ENDPOINT_RF__CTRL__ENABLE_bm 0x1
@@ -139,6 +185,60 @@ extern "C" {
 #define ENDPOINT_RF__CQ_INDEX__CQ_INDEX_bw 16
 #define ENDPOINT_RF__CQ_INDEX__CQ_INDEX_reset 0x0
 
+// reg - endpoint_rf::RX_CTRL
+#define ENDPOINT_RF__RX_CTRL__ENABLE_bm 0x1
+#define ENDPOINT_RF__RX_CTRL__ENABLE_bp 0
+#define ENDPOINT_RF__RX_CTRL__ENABLE_bw 1
+#define ENDPOINT_RF__RX_CTRL__ENABLE_reset 0x0
+#define ENDPOINT_RF__RX_CTRL__FORM_bm 0x2
+#define ENDPOINT_RF__RX_CTRL__FORM_bp 1
+#define ENDPOINT_RF__RX_CTRL__FORM_bw 1
+#define ENDPOINT_RF__RX_CTRL__FORM_reset 0x0
+#define ENDPOINT_RF__RX_CTRL__RSS_bm 0x4
+#define ENDPOINT_RF__RX_CTRL__RSS_bp 2
+#define ENDPOINT_RF__RX_CTRL__RSS_bw 1
+#define ENDPOINT_RF__RX_CTRL__RSS_reset 0x0
+#define ENDPOINT_RF__RX_CTRL__QUEUES_bm 0x30
+#define ENDPOINT_RF__RX_CTRL__QUEUES_bp 4
+#define ENDPOINT_RF__RX_CTRL__QUEUES_bw 2
+#define ENDPOINT_RF__RX_CTRL__QUEUES_reset 0x0
+#define ENDPOINT_RF__RX_CTRL__SMALL_LOG2_bm 0xf00
+#define ENDPOINT_RF__RX_CTRL__SMALL_LOG2_bp 8
+#define ENDPOINT_RF__RX_CTRL__SMALL_LOG2_bw 4
+#define ENDPOINT_RF__RX_CTRL__SMALL_LOG2_reset 0x0
+#define ENDPOINT_RF__RX_CTRL__BIG_LOG2_bm 0xf000
+#define ENDPOINT_RF__RX_CTRL__BIG_LOG2_bp 12
+#define ENDPOINT_RF__RX_CTRL__BIG_LOG2_bw 4
+#define ENDPOINT_RF__RX_CTRL__BIG_LOG2_reset 0x0
+#define ENDPOINT_RF__RX_CTRL__BUFFER_LOG2_bm 0xf0000
+#define ENDPOINT_RF__RX_CTRL__BUFFER_LOG2_bp 16
+#define ENDPOINT_RF__RX_CTRL__BUFFER_LOG2_bw 4
+#define ENDPOINT_RF__RX_CTRL__BUFFER_LOG2_reset 0x0
+#define ENDPOINT_RF__RX_CTRL__RQ_LOG2_bm 0xf00000
+#define ENDPOINT_RF__RX_CTRL__RQ_LOG2_bp 20
+#define ENDPOINT_RF__RX_CTRL__RQ_LOG2_bw 4
+#define ENDPOINT_RF__RX_CTRL__RQ_LOG2_reset 0x0
+
+// reg - endpoint_rf::RX_SIZES
+#define ENDPOINT_RF__RX_SIZES__SMALL_bm 0x3fff
+#define ENDPOINT_RF__RX_SIZES__SMALL_bp 0
+#define ENDPOINT_RF__RX_SIZES__SMALL_bw 14
+#define ENDPOINT_RF__RX_SIZES__SMALL_reset 0x0
+#define ENDPOINT_RF__RX_SIZES__MAX_FRAME_bm 0x3fff0000
+#define ENDPOINT_RF__RX_SIZES__MAX_FRAME_bp 16
+#define ENDPOINT_RF__RX_SIZES__MAX_FRAME_bw 14
+#define ENDPOINT_RF__RX_SIZES__MAX_FRAME_reset 0x0
+
+// reg - endpoint_rf::RX_INDEX
+#define ENDPOINT_RF__RX_INDEX__SMALL_bm 0xffff
+#define ENDPOINT_RF__RX_INDEX__SMALL_bp 0
+#define ENDPOINT_RF__RX_INDEX__SMALL_bw 16
+#define ENDPOINT_RF__RX_INDEX__SMALL_reset 0x0
+#define ENDPOINT_RF__RX_INDEX__BIG_bm 0xffff0000
+#define ENDPOINT_RF__RX_INDEX__BIG_bp 16
+#define ENDPOINT_RF__RX_INDEX__BIG_bw 16
+#define ENDPOINT_RF__RX_INDEX__BIG_reset 0x0
+
 // regfile - endpoint_rf
 typedef struct __attribute__ ((__packed__)) {
     uint32_t CTRL;
@@ -149,13 +249,237 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t CQ_BASE_HI;
     uint32_t INDEX;
     uint32_t CQ_INDEX;
-    uint8_t RESERVED_20_3f[0x20];
-} endpoint_rf__stride40_t;
+    uint32_t RX_CTRL;
+    uint32_t RX_SIZES;
+    uint32_t RX_SMALL_BASE_LO;
+    uint32_t RX_SMALL_BASE_HI;
+    uint32_t RX_BIG_BASE_LO;
+    uint32_t RX_BIG_BASE_HI;
+    uint32_t RX_INDEX;
+    uint8_t RESERVED_3c_3f[0x4];
+    uint32_t RQ0_BASE_LO;
+    uint32_t RQ0_BASE_HI;
+    uint32_t RQ1_BASE_LO;
+    uint32_t RQ1_BASE_HI;
+    uint32_t RQ2_BASE_LO;
+    uint32_t RQ2_BASE_HI;
+    uint32_t RQ3_BASE_LO;
+    uint32_t RQ3_BASE_HI;
+    uint8_t RESERVED_60_7f[0x20];
+} endpoint_rf__stride80_t;
 
 // addrmap - nic_control::EP_TABLE
 typedef struct __attribute__ ((__packed__)) {
-    endpoint_rf__stride40_t ENDPOINT[64];
+    endpoint_rf__stride80_t ENDPOINT[64];
 } nic_control__EP_TABLE_t;
+
+// reg - switch_rf::MAC_HI
+#define SWITCH_RF__MAC_HI__ADDRESS_bm 0xffffffff
+#define SWITCH_RF__MAC_HI__ADDRESS_bp 0
+#define SWITCH_RF__MAC_HI__ADDRESS_bw 32
+#define SWITCH_RF__MAC_HI__ADDRESS_reset 0x0
+
+// reg - switch_rf::MAC_LO
+#define SWITCH_RF__MAC_LO__ADDRESS_bm 0xffff
+#define SWITCH_RF__MAC_LO__ADDRESS_bp 0
+#define SWITCH_RF__MAC_LO__ADDRESS_bw 16
+#define SWITCH_RF__MAC_LO__ADDRESS_reset 0x0
+
+// reg - switch_rf::POLICY
+#define SWITCH_RF__POLICY__VLAN_bm 0xfff
+#define SWITCH_RF__POLICY__VLAN_bp 0
+#define SWITCH_RF__POLICY__VLAN_bw 12
+#define SWITCH_RF__POLICY__VLAN_reset 0x0
+#define SWITCH_RF__POLICY__ENABLE_bm 0x10000
+#define SWITCH_RF__POLICY__ENABLE_bp 16
+#define SWITCH_RF__POLICY__ENABLE_bw 1
+#define SWITCH_RF__POLICY__ENABLE_reset 0x0
+#define SWITCH_RF__POLICY__CHECK_MAC_bm 0x20000
+#define SWITCH_RF__POLICY__CHECK_MAC_bp 17
+#define SWITCH_RF__POLICY__CHECK_MAC_bw 1
+#define SWITCH_RF__POLICY__CHECK_MAC_reset 0x0
+#define SWITCH_RF__POLICY__CHECK_VLAN_bm 0x40000
+#define SWITCH_RF__POLICY__CHECK_VLAN_bp 18
+#define SWITCH_RF__POLICY__CHECK_VLAN_bw 1
+#define SWITCH_RF__POLICY__CHECK_VLAN_reset 0x0
+#define SWITCH_RF__POLICY__PROMISCUOUS_bm 0x80000
+#define SWITCH_RF__POLICY__PROMISCUOUS_bp 19
+#define SWITCH_RF__POLICY__PROMISCUOUS_bw 1
+#define SWITCH_RF__POLICY__PROMISCUOUS_reset 0x0
+#define SWITCH_RF__POLICY__ALL_MULTICAST_bm 0x100000
+#define SWITCH_RF__POLICY__ALL_MULTICAST_bp 20
+#define SWITCH_RF__POLICY__ALL_MULTICAST_bw 1
+#define SWITCH_RF__POLICY__ALL_MULTICAST_reset 0x0
+#define SWITCH_RF__POLICY__BROADCAST_bm 0x200000
+#define SWITCH_RF__POLICY__BROADCAST_bp 21
+#define SWITCH_RF__POLICY__BROADCAST_bw 1
+#define SWITCH_RF__POLICY__BROADCAST_reset 0x0
+
+// regfile - switch_rf
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t MAC_HI;
+    uint32_t MAC_LO;
+    uint32_t POLICY;
+    uint32_t SPOOFED;
+} switch_rf_t;
+
+// addrmap - nic_control::PORT_TABLE
+typedef struct __attribute__ ((__packed__)) {
+    switch_rf_t PORT[64];
+} nic_control__PORT_TABLE_t;
+
+// reg - group_rf::MAC_HI
+#define GROUP_RF__MAC_HI__ADDRESS_bm 0xffffffff
+#define GROUP_RF__MAC_HI__ADDRESS_bp 0
+#define GROUP_RF__MAC_HI__ADDRESS_bw 32
+#define GROUP_RF__MAC_HI__ADDRESS_reset 0x0
+
+// reg - group_rf::MAC_LO
+#define GROUP_RF__MAC_LO__ADDRESS_bm 0xffff
+#define GROUP_RF__MAC_LO__ADDRESS_bp 0
+#define GROUP_RF__MAC_LO__ADDRESS_bw 16
+#define GROUP_RF__MAC_LO__ADDRESS_reset 0x0
+#define GROUP_RF__MAC_LO__VALID_bm 0x80000000
+#define GROUP_RF__MAC_LO__VALID_bp 31
+#define GROUP_RF__MAC_LO__VALID_bw 1
+#define GROUP_RF__MAC_LO__VALID_reset 0x0
+
+// reg - group_rf::MEMBERS_LO
+#define GROUP_RF__MEMBERS_LO__MEMBERS_bm 0xffffffff
+#define GROUP_RF__MEMBERS_LO__MEMBERS_bp 0
+#define GROUP_RF__MEMBERS_LO__MEMBERS_bw 32
+#define GROUP_RF__MEMBERS_LO__MEMBERS_reset 0x0
+
+// reg - group_rf::MEMBERS_HI
+#define GROUP_RF__MEMBERS_HI__MEMBERS_bm 0xffffffff
+#define GROUP_RF__MEMBERS_HI__MEMBERS_bp 0
+#define GROUP_RF__MEMBERS_HI__MEMBERS_bw 32
+#define GROUP_RF__MEMBERS_HI__MEMBERS_reset 0x0
+
+// regfile - group_rf
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t MAC_HI;
+    uint32_t MAC_LO;
+    uint32_t MEMBERS_LO;
+    uint32_t MEMBERS_HI;
+} group_rf_t;
+
+// addrmap - nic_control::GROUP_TABLE
+typedef struct __attribute__ ((__packed__)) {
+    group_rf_t GROUP[32];
+} nic_control__GROUP_TABLE_t;
+
+// reg - moderation_rf::MODERATION
+#define MODERATION_RF__MODERATION__CYCLES_bm 0xfffff
+#define MODERATION_RF__MODERATION__CYCLES_bp 0
+#define MODERATION_RF__MODERATION__CYCLES_bw 20
+#define MODERATION_RF__MODERATION__CYCLES_reset 0x0
+#define MODERATION_RF__MODERATION__COUNT_bm 0xff000000
+#define MODERATION_RF__MODERATION__COUNT_bp 24
+#define MODERATION_RF__MODERATION__COUNT_bw 8
+#define MODERATION_RF__MODERATION__COUNT_reset 0x0
+
+// regfile - moderation_rf
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t MODERATION;
+} moderation_rf_t;
+
+// addrmap - nic_control::IRQ_TABLE
+typedef struct __attribute__ ((__packed__)) {
+    moderation_rf_t IRQ[64];
+} nic_control__IRQ_TABLE_t;
+
+// reg - msix_rf::ADDRESS_LO
+#define MSIX_RF__ADDRESS_LO__ADDRESS_bm 0xfffffffc
+#define MSIX_RF__ADDRESS_LO__ADDRESS_bp 2
+#define MSIX_RF__ADDRESS_LO__ADDRESS_bw 30
+#define MSIX_RF__ADDRESS_LO__ADDRESS_reset 0x0
+
+// reg - msix_rf::ADDRESS_HI
+#define MSIX_RF__ADDRESS_HI__ADDRESS_bm 0xffffffff
+#define MSIX_RF__ADDRESS_HI__ADDRESS_bp 0
+#define MSIX_RF__ADDRESS_HI__ADDRESS_bw 32
+#define MSIX_RF__ADDRESS_HI__ADDRESS_reset 0x0
+
+// reg - msix_rf::DATA
+#define MSIX_RF__DATA__DATA_bm 0xffffffff
+#define MSIX_RF__DATA__DATA_bp 0
+#define MSIX_RF__DATA__DATA_bw 32
+#define MSIX_RF__DATA__DATA_reset 0x0
+
+// reg - msix_rf::CONTROL
+#define MSIX_RF__CONTROL__MASK_bm 0x1
+#define MSIX_RF__CONTROL__MASK_bp 0
+#define MSIX_RF__CONTROL__MASK_bw 1
+#define MSIX_RF__CONTROL__MASK_reset 0x1
+
+// regfile - msix_rf
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t ADDRESS_LO;
+    uint32_t ADDRESS_HI;
+    uint32_t DATA;
+    uint32_t CONTROL;
+} msix_rf_t;
+
+// reg - nic_control::MSIX_TABLE::PBA_LO
+#define NIC_CONTROL__MSIX_TABLE__PBA_LO__PENDING_bm 0xffffffff
+#define NIC_CONTROL__MSIX_TABLE__PBA_LO__PENDING_bp 0
+#define NIC_CONTROL__MSIX_TABLE__PBA_LO__PENDING_bw 32
+#define NIC_CONTROL__MSIX_TABLE__PBA_LO__PENDING_reset 0x0
+
+// reg - nic_control::MSIX_TABLE::PBA_HI
+#define NIC_CONTROL__MSIX_TABLE__PBA_HI__PENDING_bm 0xffffffff
+#define NIC_CONTROL__MSIX_TABLE__PBA_HI__PENDING_bp 0
+#define NIC_CONTROL__MSIX_TABLE__PBA_HI__PENDING_bw 32
+#define NIC_CONTROL__MSIX_TABLE__PBA_HI__PENDING_reset 0x0
+
+// addrmap - nic_control::MSIX_TABLE
+typedef struct __attribute__ ((__packed__)) {
+    msix_rf_t MSIX[64];
+    uint32_t PBA_LO;
+    uint32_t PBA_HI;
+} nic_control__MSIX_TABLE_t;
+
+// reg - rss_rf::KEY
+#define RSS_RF__KEY__KEY_bm 0xffffffff
+#define RSS_RF__KEY__KEY_bp 0
+#define RSS_RF__KEY__KEY_bw 32
+#define RSS_RF__KEY__KEY_reset 0x0
+
+// reg - rss_rf::TABLE
+#define RSS_RF__TABLE__QUEUES_bm 0xffffffff
+#define RSS_RF__TABLE__QUEUES_bp 0
+#define RSS_RF__TABLE__QUEUES_bw 32
+#define RSS_RF__TABLE__QUEUES_reset 0x0
+
+// regfile - rss_rf
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t KEY[10];
+    uint8_t RESERVED_28_3f[0x18];
+    uint32_t TABLE[8];
+    uint8_t RESERVED_60_7f[0x20];
+} rss_rf__stride80_t;
+
+// addrmap - nic_control::RSS_TABLE
+typedef struct __attribute__ ((__packed__)) {
+    rss_rf__stride80_t RSS[64];
+} nic_control__RSS_TABLE_t;
+
+// regfile - rx_statistics_rf
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t FRAMES;
+    uint32_t BYTES;
+    uint32_t NO_SMALL;
+    uint32_t NO_BIG;
+    uint32_t TOO_LONG;
+    uint32_t REFUSED;
+    uint8_t RESERVED_18_1f[0x8];
+} rx_statistics_rf__stride20_t;
+
+// addrmap - nic_control::RX_STATISTICS
+typedef struct __attribute__ ((__packed__)) {
+    rx_statistics_rf__stride20_t STATISTICS[64];
+} nic_control__RX_STATISTICS_t;
 
 // addrmap - nic_control
 typedef struct __attribute__ ((__packed__)) {
@@ -164,10 +488,13 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t LIMITS;
     uint32_t CTRL;
     uint32_t READ_TIMEOUT;
-    uint8_t RESERVED_14_17[0x4];
+    uint32_t SWITCH_CTRL;
     uint32_t CYCLE_LO;
     uint32_t CYCLE_HI;
-    uint8_t RESERVED_20_3f[0x20];
+    uint32_t MAC_HI;
+    uint32_t MAC_LO;
+    uint32_t PAUSE_LIMITS;
+    uint8_t RESERVED_2c_3f[0x14];
     uint32_t FRAMES;
     uint32_t FAILED_CHAINS;
     uint32_t AUTH_CHECKS;
@@ -176,12 +503,37 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t READ_TIMEOUTS;
     uint32_t UNEXPECTED_CPL;
     uint32_t MMIO_DROPPED;
-    uint8_t RESERVED_60_3fff[0x3fa0];
+    uint32_t RX_FRAMES;
+    uint32_t RX_BAD_FCS;
+    uint32_t RX_RUNT;
+    uint32_t RX_OVERSIZE;
+    uint32_t RX_BAD_FRAMING;
+    uint32_t RX_PAUSE;
+    uint32_t RX_OVERFLOW;
+    uint32_t RX_FILTERED_UNICAST;
+    uint32_t RX_FILTERED_MULTICAST;
+    uint32_t TX_PAUSE;
+    uint32_t LOCAL_FRAMES;
+    uint32_t SPOOFED_FRAMES;
+    uint32_t RX_NO_BUFFER;
+    uint32_t INTERRUPTS;
+    uint32_t RX_LAST_DROP;
+    uint8_t RESERVED_9c_3fff[0x3f64];
     nic_control__EP_TABLE_t EP_TABLE;
+    nic_control__PORT_TABLE_t PORT_TABLE;
+    uint8_t RESERVED_6400_67ff[0x400];
+    nic_control__GROUP_TABLE_t GROUP_TABLE;
+    uint8_t RESERVED_6a00_6bff[0x200];
+    nic_control__IRQ_TABLE_t IRQ_TABLE;
+    uint8_t RESERVED_6d00_6fff[0x300];
+    nic_control__MSIX_TABLE_t MSIX_TABLE;
+    uint8_t RESERVED_7408_7fff[0xbf8];
+    nic_control__RSS_TABLE_t RSS_TABLE;
+    nic_control__RX_STATISTICS_t RX_STATISTICS;
 } nic_control_t;
 
 
-static_assert(sizeof(nic_control_t) == 0x5000, "Packing error");
+static_assert(sizeof(nic_control_t) == 0xa800, "Packing error");
 
 #ifdef __cplusplus
 }

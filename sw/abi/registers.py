@@ -27,6 +27,10 @@ class Status(IntEnum):
     """A completion of the frame's reads did not arrive within READ_TIMEOUT."""
     FETCH_ERROR = 9
     """The descriptor fetch itself failed; the endpoint is halted until it is re-enabled."""
+    SPOOFED = 10
+    """The frame's source address or VLAN is not the endpoint's, or it is a MAC control frame."""
+    BAD_OFFLOAD = 11
+    """Checksum or TSO fields do not fit the frame, or its headers are not what the offload can edit."""
 
 
 class TraceKind(IntEnum):
@@ -56,6 +60,70 @@ class TraceKind(IntEnum):
     """Host side: a completion MWr is visible in memory. endpoint: low byte of the requester ID; info: payload bytes."""
     FAILED = 11
     """A chain ended with an error. index: chain head; info: status."""
+    RX_FIRST = 12
+    """A frame's preamble arrived from the wire. index: frame number."""
+    RX_LAST = 13
+    """Its beat with the last FCS byte arrived. index: frame number; info: bytes without FCS."""
+    RX_LOCAL = 14
+    """A frame of a sibling is handed to the receive side. endpoint: sender; index: chain head; info: frame number."""
+    RX_GRANT = 15
+    """A frame has its receive buffers. endpoint: receiver; index: frame number; info: bytes."""
+    RX_WRITE = 16
+    """Last beat of the frame's first payload MWr left. endpoint: receiver; index: frame number."""
+    RX_DATA_OUT = 17
+    """Last beat of the frame's last payload MWr left. endpoint: receiver; index: frame number; info: queue << 16 | its receive-completion index."""
+    RX_CPL_OUT = 18
+    """Last beat of a receive-completion MWr left. endpoint; index: first completion index; info: queue << 16 | entries."""
+    RX_DROP = 19
+    """A frame was dropped, for one receiver or altogether. endpoint: receiver where there is one; index: frame number; info: rx_drop_e."""
+    IRQ_OUT = 20
+    """Last beat of an interrupt MWr left. endpoint: vector; index: interrupts of this vector so far, modulo 2^16."""
+    RX_CPL_VISIBLE = 21
+    """Host side: a receive-completion MWr is visible in memory. endpoint: low byte of the requester ID; index: the MWr's tag; info: payload bytes."""
+    IRQ_VISIBLE = 22
+    """Host side: an interrupt MWr has reached the interrupt controller. endpoint: low byte of the requester ID; info: message data."""
+
+
+class Switch(IntEnum):
+    """`switch_e` of the register source."""
+
+    VEB = 0
+    """Frames for a sibling stay inside; other frames and groups go to the wire (groups: inside, too)."""
+    VEPA = 1
+    """Every frame goes to the wire; nothing stays inside."""
+    BOTH = 2
+    """Frames for a sibling stay inside and also go to the wire."""
+
+
+class RxDrop(IntEnum):
+    """`rx_drop_e` of the register source."""
+
+    BAD_FCS = 0
+    """Frame check sequence."""
+    RUNT = 1
+    """Fewer than 64 bytes with FCS."""
+    OVERSIZE = 2
+    """More than MAX_FRAME bytes without FCS."""
+    BAD_FRAMING = 3
+    """The line did not start or end a frame by the rules."""
+    PAUSE = 4
+    """A pause frame: consumed by the MAC."""
+    OVERFLOW = 5
+    """The receive buffer was full."""
+    FILTERED_UNICAST = 6
+    """No endpoint takes this address and VLAN."""
+    FILTERED_MULTICAST = 7
+    """No endpoint takes this group and VLAN."""
+    NO_SMALL = 8
+    """The endpoint has no small buffer posted."""
+    NO_BIG = 9
+    """The endpoint has too few big buffers posted."""
+    TOO_LONG = 10
+    """Longer than the endpoint's own limit."""
+    REFUSED = 11
+    """The NIC refused a buffer's address before any TLP was built."""
+    DISABLED = 12
+    """The endpoint's receive side is off."""
 
 
 class Form(IntEnum):
@@ -83,12 +151,27 @@ class Mode(IntEnum):
 class Aperture:
     """Endpoint aperture: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
 
-    BYTES: Final = 0x8000
+    BYTES: Final = 0xA000
     SEND_DOORBELL: Final = 0x0
     SEND_DOORBELL_PRODUCER_M: Final = 0xFFFF
     SEND_DOORBELL_PRODUCER_S: Final = 0
+    RX_SMALL_DOORBELL: Final = 0x4
+    RX_SMALL_DOORBELL_PRODUCER_M: Final = 0xFFFF
+    RX_SMALL_DOORBELL_PRODUCER_S: Final = 0
+    RX_BIG_DOORBELL: Final = 0x8
+    RX_BIG_DOORBELL_PRODUCER_M: Final = 0xFFFF
+    RX_BIG_DOORBELL_PRODUCER_S: Final = 0
+    ARM: Final = 0xC
+    ARM_INDEX_M: Final = 0xFFFF
+    ARM_INDEX_S: Final = 0
+    ARM_QUEUE_M: Final = 0x70000
+    ARM_QUEUE_S: Final = 16
     SEND_RING: Final = 0x4000
     SEND_RING_BYTES: Final = 0x4000
+    RX_SMALL_RING: Final = 0x8000
+    RX_SMALL_RING_BYTES: Final = 0x1000
+    RX_BIG_RING: Final = 0x9000
+    RX_BIG_RING_BYTES: Final = 0x1000
 
 
 class SendDescriptor:
@@ -157,6 +240,52 @@ class Completion:
     STATUS_RESERVED_S: Final = 16
 
 
+class ReceiveBuffer:
+    """Receive buffer: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
+
+    BYTES: Final = 0x8
+    ADDR_HI: Final = 0x0
+    ADDR_HI_ADDR_HI_M: Final = 0xFFFFFFFF
+    ADDR_HI_ADDR_HI_S: Final = 0
+    ADDR_LO: Final = 0x4
+    ADDR_LO_ADDR_LO_M: Final = 0xFFFFFFFF
+    ADDR_LO_ADDR_LO_S: Final = 0
+
+
+class ReceiveCompletion:
+    """Receive completion: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
+
+    BYTES: Final = 0x10
+    HASH: Final = 0x0
+    HASH_HASH_M: Final = 0xFFFFFFFF
+    HASH_HASH_S: Final = 0
+    STAMP_LO: Final = 0x4
+    STAMP_LO_STAMP_LO_M: Final = 0xFFFFFFFF
+    STAMP_LO_STAMP_LO_S: Final = 0
+    LENGTH: Final = 0x8
+    LENGTH_LENGTH_M: Final = 0xFFFF
+    LENGTH_LENGTH_S: Final = 0
+    LENGTH_BUFFER_M: Final = 0xFFFF0000
+    LENGTH_BUFFER_S: Final = 16
+    STATUS: Final = 0xC
+    STATUS_PHASE_M: Final = 0x1
+    STATUS_PHASE_S: Final = 0
+    STATUS_RECEIVE_M: Final = 0x2
+    STATUS_RECEIVE_S: Final = 1
+    STATUS_BIG_M: Final = 0x4
+    STATUS_BIG_S: Final = 2
+    STATUS_LOCAL_M: Final = 0x8
+    STATUS_LOCAL_S: Final = 3
+    STATUS_RESERVED2_M: Final = 0x10
+    STATUS_RESERVED2_S: Final = 4
+    STATUS_HASH_KIND_M: Final = 0xE0
+    STATUS_HASH_KIND_S: Final = 5
+    STATUS_RESERVED_M: Final = 0xFF00
+    STATUS_RESERVED_S: Final = 8
+    STATUS_CHECKSUM_M: Final = 0xFFFF0000
+    STATUS_CHECKSUM_S: Final = 16
+
+
 class TraceRecord:
     """Trace record: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
 
@@ -182,10 +311,28 @@ class TraceRecord:
 class NicControl:
     """NIC control: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
 
-    BYTES: Final = 0x5000
+    BYTES: Final = 0xA800
     ENDPOINT_BASE: Final = 0x4000
-    ENDPOINT_STRIDE: Final = 0x40
+    ENDPOINT_STRIDE: Final = 0x80
     ENDPOINT_COUNT: Final = 64
+    PORT_BASE: Final = 0x6000
+    PORT_STRIDE: Final = 0x10
+    PORT_COUNT: Final = 64
+    GROUP_BASE: Final = 0x6800
+    GROUP_STRIDE: Final = 0x10
+    GROUP_COUNT: Final = 32
+    IRQ_BASE: Final = 0x6C00
+    IRQ_STRIDE: Final = 0x4
+    IRQ_COUNT: Final = 64
+    MSIX_BASE: Final = 0x7000
+    MSIX_STRIDE: Final = 0x10
+    MSIX_COUNT: Final = 64
+    RSS_BASE: Final = 0x8000
+    RSS_STRIDE: Final = 0x80
+    RSS_COUNT: Final = 64
+    STATISTICS_BASE: Final = 0xA000
+    STATISTICS_STRIDE: Final = 0x20
+    STATISTICS_COUNT: Final = 64
     ID: Final = 0x0
     ID_MAGIC_M: Final = 0xFFFFFFFF
     ID_MAGIC_S: Final = 0
@@ -215,12 +362,30 @@ class NicControl:
     READ_TIMEOUT: Final = 0x10
     READ_TIMEOUT_CYCLES_M: Final = 0xFFFFF
     READ_TIMEOUT_CYCLES_S: Final = 0
+    SWITCH_CTRL: Final = 0x14
+    SWITCH_CTRL_POLICY_M: Final = 0x3
+    SWITCH_CTRL_POLICY_S: Final = 0
+    SWITCH_CTRL_PAUSE_RX_M: Final = 0x10
+    SWITCH_CTRL_PAUSE_RX_S: Final = 4
+    SWITCH_CTRL_PAUSE_TX_M: Final = 0x20
+    SWITCH_CTRL_PAUSE_TX_S: Final = 5
     CYCLE_LO: Final = 0x18
     CYCLE_LO_LO_M: Final = 0xFFFFFFFF
     CYCLE_LO_LO_S: Final = 0
     CYCLE_HI: Final = 0x1C
     CYCLE_HI_HI_M: Final = 0xFFFFFFFF
     CYCLE_HI_HI_S: Final = 0
+    MAC_HI: Final = 0x20
+    MAC_HI_ADDRESS_M: Final = 0xFFFFFFFF
+    MAC_HI_ADDRESS_S: Final = 0
+    MAC_LO: Final = 0x24
+    MAC_LO_ADDRESS_M: Final = 0xFFFF
+    MAC_LO_ADDRESS_S: Final = 0
+    PAUSE_LIMITS: Final = 0x28
+    PAUSE_LIMITS_XOFF_M: Final = 0xFFFF
+    PAUSE_LIMITS_XOFF_S: Final = 0
+    PAUSE_LIMITS_XON_M: Final = 0xFFFF0000
+    PAUSE_LIMITS_XON_S: Final = 16
     FRAMES: Final = 0x40
     FRAMES_COUNT_M: Final = 0xFFFFFFFF
     FRAMES_COUNT_S: Final = 0
@@ -245,6 +410,53 @@ class NicControl:
     MMIO_DROPPED: Final = 0x5C
     MMIO_DROPPED_COUNT_M: Final = 0xFFFFFFFF
     MMIO_DROPPED_COUNT_S: Final = 0
+    RX_FRAMES: Final = 0x60
+    RX_FRAMES_COUNT_M: Final = 0xFFFFFFFF
+    RX_FRAMES_COUNT_S: Final = 0
+    RX_BAD_FCS: Final = 0x64
+    RX_BAD_FCS_COUNT_M: Final = 0xFFFFFFFF
+    RX_BAD_FCS_COUNT_S: Final = 0
+    RX_RUNT: Final = 0x68
+    RX_RUNT_COUNT_M: Final = 0xFFFFFFFF
+    RX_RUNT_COUNT_S: Final = 0
+    RX_OVERSIZE: Final = 0x6C
+    RX_OVERSIZE_COUNT_M: Final = 0xFFFFFFFF
+    RX_OVERSIZE_COUNT_S: Final = 0
+    RX_BAD_FRAMING: Final = 0x70
+    RX_BAD_FRAMING_COUNT_M: Final = 0xFFFFFFFF
+    RX_BAD_FRAMING_COUNT_S: Final = 0
+    RX_PAUSE: Final = 0x74
+    RX_PAUSE_COUNT_M: Final = 0xFFFFFFFF
+    RX_PAUSE_COUNT_S: Final = 0
+    RX_OVERFLOW: Final = 0x78
+    RX_OVERFLOW_COUNT_M: Final = 0xFFFFFFFF
+    RX_OVERFLOW_COUNT_S: Final = 0
+    RX_FILTERED_UNICAST: Final = 0x7C
+    RX_FILTERED_UNICAST_COUNT_M: Final = 0xFFFFFFFF
+    RX_FILTERED_UNICAST_COUNT_S: Final = 0
+    RX_FILTERED_MULTICAST: Final = 0x80
+    RX_FILTERED_MULTICAST_COUNT_M: Final = 0xFFFFFFFF
+    RX_FILTERED_MULTICAST_COUNT_S: Final = 0
+    TX_PAUSE: Final = 0x84
+    TX_PAUSE_COUNT_M: Final = 0xFFFFFFFF
+    TX_PAUSE_COUNT_S: Final = 0
+    LOCAL_FRAMES: Final = 0x88
+    LOCAL_FRAMES_COUNT_M: Final = 0xFFFFFFFF
+    LOCAL_FRAMES_COUNT_S: Final = 0
+    SPOOFED_FRAMES: Final = 0x8C
+    SPOOFED_FRAMES_COUNT_M: Final = 0xFFFFFFFF
+    SPOOFED_FRAMES_COUNT_S: Final = 0
+    RX_NO_BUFFER: Final = 0x90
+    RX_NO_BUFFER_COUNT_M: Final = 0xFFFFFFFF
+    RX_NO_BUFFER_COUNT_S: Final = 0
+    INTERRUPTS: Final = 0x94
+    INTERRUPTS_COUNT_M: Final = 0xFFFFFFFF
+    INTERRUPTS_COUNT_S: Final = 0
+    RX_LAST_DROP: Final = 0x98
+    RX_LAST_DROP_REASON_M: Final = 0xFF
+    RX_LAST_DROP_REASON_S: Final = 0
+    RX_LAST_DROP_ENDPOINT_M: Final = 0xFF00
+    RX_LAST_DROP_ENDPOINT_S: Final = 8
     ENDPOINT_CTRL: Final = 0x4000
     ENDPOINT_CTRL_ENABLE_M: Final = 0x1
     ENDPOINT_CTRL_ENABLE_S: Final = 0
@@ -285,6 +497,154 @@ class NicControl:
     ENDPOINT_CQ_INDEX: Final = 0x401C
     ENDPOINT_CQ_INDEX_CQ_INDEX_M: Final = 0xFFFF
     ENDPOINT_CQ_INDEX_CQ_INDEX_S: Final = 0
+    ENDPOINT_RX_CTRL: Final = 0x4020
+    ENDPOINT_RX_CTRL_ENABLE_M: Final = 0x1
+    ENDPOINT_RX_CTRL_ENABLE_S: Final = 0
+    ENDPOINT_RX_CTRL_FORM_M: Final = 0x2
+    ENDPOINT_RX_CTRL_FORM_S: Final = 1
+    ENDPOINT_RX_CTRL_RSS_M: Final = 0x4
+    ENDPOINT_RX_CTRL_RSS_S: Final = 2
+    ENDPOINT_RX_CTRL_QUEUES_M: Final = 0x30
+    ENDPOINT_RX_CTRL_QUEUES_S: Final = 4
+    ENDPOINT_RX_CTRL_SMALL_LOG2_M: Final = 0xF00
+    ENDPOINT_RX_CTRL_SMALL_LOG2_S: Final = 8
+    ENDPOINT_RX_CTRL_BIG_LOG2_M: Final = 0xF000
+    ENDPOINT_RX_CTRL_BIG_LOG2_S: Final = 12
+    ENDPOINT_RX_CTRL_BUFFER_LOG2_M: Final = 0xF0000
+    ENDPOINT_RX_CTRL_BUFFER_LOG2_S: Final = 16
+    ENDPOINT_RX_CTRL_RQ_LOG2_M: Final = 0xF00000
+    ENDPOINT_RX_CTRL_RQ_LOG2_S: Final = 20
+    ENDPOINT_RX_SIZES: Final = 0x4024
+    ENDPOINT_RX_SIZES_SMALL_M: Final = 0x3FFF
+    ENDPOINT_RX_SIZES_SMALL_S: Final = 0
+    ENDPOINT_RX_SIZES_MAX_FRAME_M: Final = 0x3FFF0000
+    ENDPOINT_RX_SIZES_MAX_FRAME_S: Final = 16
+    ENDPOINT_RX_SMALL_BASE_LO: Final = 0x4028
+    ENDPOINT_RX_SMALL_BASE_LO_LO_M: Final = 0xFFFFFFFF
+    ENDPOINT_RX_SMALL_BASE_LO_LO_S: Final = 0
+    ENDPOINT_RX_SMALL_BASE_HI: Final = 0x402C
+    ENDPOINT_RX_SMALL_BASE_HI_HI_M: Final = 0xFFFFFFFF
+    ENDPOINT_RX_SMALL_BASE_HI_HI_S: Final = 0
+    ENDPOINT_RX_BIG_BASE_LO: Final = 0x4030
+    ENDPOINT_RX_BIG_BASE_LO_LO_M: Final = 0xFFFFFFFF
+    ENDPOINT_RX_BIG_BASE_LO_LO_S: Final = 0
+    ENDPOINT_RX_BIG_BASE_HI: Final = 0x4034
+    ENDPOINT_RX_BIG_BASE_HI_HI_M: Final = 0xFFFFFFFF
+    ENDPOINT_RX_BIG_BASE_HI_HI_S: Final = 0
+    ENDPOINT_RX_INDEX: Final = 0x4038
+    ENDPOINT_RX_INDEX_SMALL_M: Final = 0xFFFF
+    ENDPOINT_RX_INDEX_SMALL_S: Final = 0
+    ENDPOINT_RX_INDEX_BIG_M: Final = 0xFFFF0000
+    ENDPOINT_RX_INDEX_BIG_S: Final = 16
+    ENDPOINT_RQ0_BASE_LO: Final = 0x4040
+    ENDPOINT_RQ0_BASE_LO_LO_M: Final = 0xFFFFFFFF
+    ENDPOINT_RQ0_BASE_LO_LO_S: Final = 0
+    ENDPOINT_RQ0_BASE_HI: Final = 0x4044
+    ENDPOINT_RQ0_BASE_HI_HI_M: Final = 0xFFFFFFFF
+    ENDPOINT_RQ0_BASE_HI_HI_S: Final = 0
+    ENDPOINT_RQ1_BASE_LO: Final = 0x4048
+    ENDPOINT_RQ1_BASE_LO_LO_M: Final = 0xFFFFFFFF
+    ENDPOINT_RQ1_BASE_LO_LO_S: Final = 0
+    ENDPOINT_RQ1_BASE_HI: Final = 0x404C
+    ENDPOINT_RQ1_BASE_HI_HI_M: Final = 0xFFFFFFFF
+    ENDPOINT_RQ1_BASE_HI_HI_S: Final = 0
+    ENDPOINT_RQ2_BASE_LO: Final = 0x4050
+    ENDPOINT_RQ2_BASE_LO_LO_M: Final = 0xFFFFFFFF
+    ENDPOINT_RQ2_BASE_LO_LO_S: Final = 0
+    ENDPOINT_RQ2_BASE_HI: Final = 0x4054
+    ENDPOINT_RQ2_BASE_HI_HI_M: Final = 0xFFFFFFFF
+    ENDPOINT_RQ2_BASE_HI_HI_S: Final = 0
+    ENDPOINT_RQ3_BASE_LO: Final = 0x4058
+    ENDPOINT_RQ3_BASE_LO_LO_M: Final = 0xFFFFFFFF
+    ENDPOINT_RQ3_BASE_LO_LO_S: Final = 0
+    ENDPOINT_RQ3_BASE_HI: Final = 0x405C
+    ENDPOINT_RQ3_BASE_HI_HI_M: Final = 0xFFFFFFFF
+    ENDPOINT_RQ3_BASE_HI_HI_S: Final = 0
+    PORT_MAC_HI: Final = 0x6000
+    PORT_MAC_HI_ADDRESS_M: Final = 0xFFFFFFFF
+    PORT_MAC_HI_ADDRESS_S: Final = 0
+    PORT_MAC_LO: Final = 0x6004
+    PORT_MAC_LO_ADDRESS_M: Final = 0xFFFF
+    PORT_MAC_LO_ADDRESS_S: Final = 0
+    PORT_POLICY: Final = 0x6008
+    PORT_POLICY_VLAN_M: Final = 0xFFF
+    PORT_POLICY_VLAN_S: Final = 0
+    PORT_POLICY_ENABLE_M: Final = 0x10000
+    PORT_POLICY_ENABLE_S: Final = 16
+    PORT_POLICY_CHECK_MAC_M: Final = 0x20000
+    PORT_POLICY_CHECK_MAC_S: Final = 17
+    PORT_POLICY_CHECK_VLAN_M: Final = 0x40000
+    PORT_POLICY_CHECK_VLAN_S: Final = 18
+    PORT_POLICY_PROMISCUOUS_M: Final = 0x80000
+    PORT_POLICY_PROMISCUOUS_S: Final = 19
+    PORT_POLICY_ALL_MULTICAST_M: Final = 0x100000
+    PORT_POLICY_ALL_MULTICAST_S: Final = 20
+    PORT_POLICY_BROADCAST_M: Final = 0x200000
+    PORT_POLICY_BROADCAST_S: Final = 21
+    PORT_SPOOFED: Final = 0x600C
+    PORT_SPOOFED_COUNT_M: Final = 0xFFFFFFFF
+    PORT_SPOOFED_COUNT_S: Final = 0
+    GROUP_MAC_HI: Final = 0x6800
+    GROUP_MAC_HI_ADDRESS_M: Final = 0xFFFFFFFF
+    GROUP_MAC_HI_ADDRESS_S: Final = 0
+    GROUP_MAC_LO: Final = 0x6804
+    GROUP_MAC_LO_ADDRESS_M: Final = 0xFFFF
+    GROUP_MAC_LO_ADDRESS_S: Final = 0
+    GROUP_MAC_LO_VALID_M: Final = 0x80000000
+    GROUP_MAC_LO_VALID_S: Final = 31
+    GROUP_MEMBERS_LO: Final = 0x6808
+    GROUP_MEMBERS_LO_MEMBERS_M: Final = 0xFFFFFFFF
+    GROUP_MEMBERS_LO_MEMBERS_S: Final = 0
+    GROUP_MEMBERS_HI: Final = 0x680C
+    GROUP_MEMBERS_HI_MEMBERS_M: Final = 0xFFFFFFFF
+    GROUP_MEMBERS_HI_MEMBERS_S: Final = 0
+    IRQ_MODERATION: Final = 0x6C00
+    IRQ_MODERATION_CYCLES_M: Final = 0xFFFFF
+    IRQ_MODERATION_CYCLES_S: Final = 0
+    IRQ_MODERATION_COUNT_M: Final = 0xFF000000
+    IRQ_MODERATION_COUNT_S: Final = 24
+    MSIX_ADDRESS_LO: Final = 0x7000
+    MSIX_ADDRESS_LO_ADDRESS_M: Final = 0xFFFFFFFC
+    MSIX_ADDRESS_LO_ADDRESS_S: Final = 2
+    MSIX_ADDRESS_HI: Final = 0x7004
+    MSIX_ADDRESS_HI_ADDRESS_M: Final = 0xFFFFFFFF
+    MSIX_ADDRESS_HI_ADDRESS_S: Final = 0
+    MSIX_DATA: Final = 0x7008
+    MSIX_DATA_DATA_M: Final = 0xFFFFFFFF
+    MSIX_DATA_DATA_S: Final = 0
+    MSIX_CONTROL: Final = 0x700C
+    MSIX_CONTROL_MASK_M: Final = 0x1
+    MSIX_CONTROL_MASK_S: Final = 0
+    PBA_LO: Final = 0x7400
+    PBA_LO_PENDING_M: Final = 0xFFFFFFFF
+    PBA_LO_PENDING_S: Final = 0
+    PBA_HI: Final = 0x7404
+    PBA_HI_PENDING_M: Final = 0xFFFFFFFF
+    PBA_HI_PENDING_S: Final = 0
+    RSS_KEY: Final = 0x8000
+    RSS_KEY_KEY_M: Final = 0xFFFFFFFF
+    RSS_KEY_KEY_S: Final = 0
+    RSS_TABLE: Final = 0x8040
+    RSS_TABLE_QUEUES_M: Final = 0xFFFFFFFF
+    RSS_TABLE_QUEUES_S: Final = 0
+    STATISTICS_FRAMES: Final = 0xA000
+    STATISTICS_FRAMES_COUNT_M: Final = 0xFFFFFFFF
+    STATISTICS_FRAMES_COUNT_S: Final = 0
+    STATISTICS_BYTES: Final = 0xA004
+    STATISTICS_BYTES_COUNT_M: Final = 0xFFFFFFFF
+    STATISTICS_BYTES_COUNT_S: Final = 0
+    STATISTICS_NO_SMALL: Final = 0xA008
+    STATISTICS_NO_SMALL_COUNT_M: Final = 0xFFFFFFFF
+    STATISTICS_NO_SMALL_COUNT_S: Final = 0
+    STATISTICS_NO_BIG: Final = 0xA00C
+    STATISTICS_NO_BIG_COUNT_M: Final = 0xFFFFFFFF
+    STATISTICS_NO_BIG_COUNT_S: Final = 0
+    STATISTICS_TOO_LONG: Final = 0xA010
+    STATISTICS_TOO_LONG_COUNT_M: Final = 0xFFFFFFFF
+    STATISTICS_TOO_LONG_COUNT_S: Final = 0
+    STATISTICS_REFUSED: Final = 0xA014
+    STATISTICS_REFUSED_COUNT_M: Final = 0xFFFFFFFF
+    STATISTICS_REFUSED_COUNT_S: Final = 0
 
 
 class Iommu:

@@ -7,7 +7,7 @@ module myr_nic_regs (
 
         input wire s_cpuif_req,
         input wire s_cpuif_req_is_wr,
-        input wire [14:0] s_cpuif_addr,
+        input wire [15:0] s_cpuif_addr,
         input wire [31:0] s_cpuif_wr_data,
         input wire [31:0] s_cpuif_wr_biten,
         output wire s_cpuif_req_stall_wr,
@@ -27,7 +27,7 @@ module myr_nic_regs (
     //--------------------------------------------------------------------------
     logic cpuif_req;
     logic cpuif_req_is_wr;
-    logic [14:0] cpuif_addr;
+    logic [15:0] cpuif_addr;
     logic [31:0] cpuif_wr_data;
     logic [31:0] cpuif_wr_biten;
     logic cpuif_req_stall_wr;
@@ -73,8 +73,12 @@ module myr_nic_regs (
         logic LIMITS;
         logic CTRL;
         logic READ_TIMEOUT;
+        logic SWITCH_CTRL;
         logic CYCLE_LO;
         logic CYCLE_HI;
+        logic MAC_HI;
+        logic MAC_LO;
+        logic PAUSE_LIMITS;
         logic FRAMES;
         logic FAILED_CHAINS;
         logic AUTH_CHECKS;
@@ -83,13 +87,34 @@ module myr_nic_regs (
         logic READ_TIMEOUTS;
         logic UNEXPECTED_CPL;
         logic MMIO_DROPPED;
+        logic RX_FRAMES;
+        logic RX_BAD_FCS;
+        logic RX_RUNT;
+        logic RX_OVERSIZE;
+        logic RX_BAD_FRAMING;
+        logic RX_PAUSE;
+        logic RX_OVERFLOW;
+        logic RX_FILTERED_UNICAST;
+        logic RX_FILTERED_MULTICAST;
+        logic TX_PAUSE;
+        logic LOCAL_FRAMES;
+        logic SPOOFED_FRAMES;
+        logic RX_NO_BUFFER;
+        logic INTERRUPTS;
+        logic RX_LAST_DROP;
         logic EP_TABLE;
+        logic PORT_TABLE;
+        logic GROUP_TABLE;
+        logic IRQ_TABLE;
+        logic MSIX_TABLE;
+        logic RSS_TABLE;
+        logic RX_STATISTICS;
     } decoded_reg_strb_t;
     decoded_reg_strb_t decoded_reg_strb;
     logic decoded_err;
     logic decoded_req_is_external;
 
-    logic [14:0] decoded_addr;
+    logic [15:0] decoded_addr;
     logic decoded_req;
     logic decoded_req_is_wr;
     logic [31:0] decoded_wr_data;
@@ -102,24 +127,61 @@ module myr_nic_regs (
         is_external = '0;
         is_valid_addr = '1; // No valid address check
         is_valid_rw = '1; // No valid RW check
-        decoded_reg_strb.ID = cpuif_req_masked & (cpuif_addr == 15'h0) & !cpuif_req_is_wr;
-        decoded_reg_strb.CAPS = cpuif_req_masked & (cpuif_addr == 15'h4) & !cpuif_req_is_wr;
-        decoded_reg_strb.LIMITS = cpuif_req_masked & (cpuif_addr == 15'h8) & !cpuif_req_is_wr;
-        decoded_reg_strb.CTRL = cpuif_req_masked & (cpuif_addr == 15'hc);
-        decoded_reg_strb.READ_TIMEOUT = cpuif_req_masked & (cpuif_addr == 15'h10);
-        decoded_reg_strb.CYCLE_LO = cpuif_req_masked & (cpuif_addr == 15'h18) & !cpuif_req_is_wr;
-        decoded_reg_strb.CYCLE_HI = cpuif_req_masked & (cpuif_addr == 15'h1c) & !cpuif_req_is_wr;
-        decoded_reg_strb.FRAMES = cpuif_req_masked & (cpuif_addr == 15'h40) & !cpuif_req_is_wr;
-        decoded_reg_strb.FAILED_CHAINS = cpuif_req_masked & (cpuif_addr == 15'h44) & !cpuif_req_is_wr;
-        decoded_reg_strb.AUTH_CHECKS = cpuif_req_masked & (cpuif_addr == 15'h48) & !cpuif_req_is_wr;
-        decoded_reg_strb.AUTH_DENIED = cpuif_req_masked & (cpuif_addr == 15'h4c) & !cpuif_req_is_wr;
-        decoded_reg_strb.READ_ERRORS = cpuif_req_masked & (cpuif_addr == 15'h50) & !cpuif_req_is_wr;
-        decoded_reg_strb.READ_TIMEOUTS = cpuif_req_masked & (cpuif_addr == 15'h54) & !cpuif_req_is_wr;
-        decoded_reg_strb.UNEXPECTED_CPL = cpuif_req_masked & (cpuif_addr == 15'h58) & !cpuif_req_is_wr;
-        decoded_reg_strb.MMIO_DROPPED = cpuif_req_masked & (cpuif_addr == 15'h5c) & !cpuif_req_is_wr;
-        decoded_reg_strb.EP_TABLE = cpuif_req_masked & (cpuif_addr >= 15'h4000) & (cpuif_addr <= 15'h4000 + 15'hfff);
-        is_external |= cpuif_req_masked & (cpuif_addr >= 15'h4000) & (cpuif_addr <= 15'h4000 + 15'hfff);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 15'h4000) & (cpuif_addr <= 15'h4000 + 15'hfff);
+        decoded_reg_strb.ID = cpuif_req_masked & (cpuif_addr == 16'h0) & !cpuif_req_is_wr;
+        decoded_reg_strb.CAPS = cpuif_req_masked & (cpuif_addr == 16'h4) & !cpuif_req_is_wr;
+        decoded_reg_strb.LIMITS = cpuif_req_masked & (cpuif_addr == 16'h8) & !cpuif_req_is_wr;
+        decoded_reg_strb.CTRL = cpuif_req_masked & (cpuif_addr == 16'hc);
+        decoded_reg_strb.READ_TIMEOUT = cpuif_req_masked & (cpuif_addr == 16'h10);
+        decoded_reg_strb.SWITCH_CTRL = cpuif_req_masked & (cpuif_addr == 16'h14);
+        decoded_reg_strb.CYCLE_LO = cpuif_req_masked & (cpuif_addr == 16'h18) & !cpuif_req_is_wr;
+        decoded_reg_strb.CYCLE_HI = cpuif_req_masked & (cpuif_addr == 16'h1c) & !cpuif_req_is_wr;
+        decoded_reg_strb.MAC_HI = cpuif_req_masked & (cpuif_addr == 16'h20);
+        decoded_reg_strb.MAC_LO = cpuif_req_masked & (cpuif_addr == 16'h24);
+        decoded_reg_strb.PAUSE_LIMITS = cpuif_req_masked & (cpuif_addr == 16'h28);
+        decoded_reg_strb.FRAMES = cpuif_req_masked & (cpuif_addr == 16'h40) & !cpuif_req_is_wr;
+        decoded_reg_strb.FAILED_CHAINS = cpuif_req_masked & (cpuif_addr == 16'h44) & !cpuif_req_is_wr;
+        decoded_reg_strb.AUTH_CHECKS = cpuif_req_masked & (cpuif_addr == 16'h48) & !cpuif_req_is_wr;
+        decoded_reg_strb.AUTH_DENIED = cpuif_req_masked & (cpuif_addr == 16'h4c) & !cpuif_req_is_wr;
+        decoded_reg_strb.READ_ERRORS = cpuif_req_masked & (cpuif_addr == 16'h50) & !cpuif_req_is_wr;
+        decoded_reg_strb.READ_TIMEOUTS = cpuif_req_masked & (cpuif_addr == 16'h54) & !cpuif_req_is_wr;
+        decoded_reg_strb.UNEXPECTED_CPL = cpuif_req_masked & (cpuif_addr == 16'h58) & !cpuif_req_is_wr;
+        decoded_reg_strb.MMIO_DROPPED = cpuif_req_masked & (cpuif_addr == 16'h5c) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_FRAMES = cpuif_req_masked & (cpuif_addr == 16'h60) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_BAD_FCS = cpuif_req_masked & (cpuif_addr == 16'h64) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_RUNT = cpuif_req_masked & (cpuif_addr == 16'h68) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_OVERSIZE = cpuif_req_masked & (cpuif_addr == 16'h6c) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_BAD_FRAMING = cpuif_req_masked & (cpuif_addr == 16'h70) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_PAUSE = cpuif_req_masked & (cpuif_addr == 16'h74) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_OVERFLOW = cpuif_req_masked & (cpuif_addr == 16'h78) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_FILTERED_UNICAST = cpuif_req_masked & (cpuif_addr == 16'h7c) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_FILTERED_MULTICAST = cpuif_req_masked & (cpuif_addr == 16'h80) & !cpuif_req_is_wr;
+        decoded_reg_strb.TX_PAUSE = cpuif_req_masked & (cpuif_addr == 16'h84) & !cpuif_req_is_wr;
+        decoded_reg_strb.LOCAL_FRAMES = cpuif_req_masked & (cpuif_addr == 16'h88) & !cpuif_req_is_wr;
+        decoded_reg_strb.SPOOFED_FRAMES = cpuif_req_masked & (cpuif_addr == 16'h8c) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_NO_BUFFER = cpuif_req_masked & (cpuif_addr == 16'h90) & !cpuif_req_is_wr;
+        decoded_reg_strb.INTERRUPTS = cpuif_req_masked & (cpuif_addr == 16'h94) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_LAST_DROP = cpuif_req_masked & (cpuif_addr == 16'h98) & !cpuif_req_is_wr;
+        decoded_reg_strb.EP_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h4000) & (cpuif_addr <= 16'h4000 + 16'h1fff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h4000) & (cpuif_addr <= 16'h4000 + 16'h1fff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h4000) & (cpuif_addr <= 16'h4000 + 16'h1fff);
+        decoded_reg_strb.PORT_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h6000) & (cpuif_addr <= 16'h6000 + 16'h3ff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h6000) & (cpuif_addr <= 16'h6000 + 16'h3ff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h6000) & (cpuif_addr <= 16'h6000 + 16'h3ff);
+        decoded_reg_strb.GROUP_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h6800) & (cpuif_addr <= 16'h6800 + 16'h1ff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h6800) & (cpuif_addr <= 16'h6800 + 16'h1ff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h6800) & (cpuif_addr <= 16'h6800 + 16'h1ff);
+        decoded_reg_strb.IRQ_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h6c00) & (cpuif_addr <= 16'h6c00 + 16'hff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h6c00) & (cpuif_addr <= 16'h6c00 + 16'hff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h6c00) & (cpuif_addr <= 16'h6c00 + 16'hff);
+        decoded_reg_strb.MSIX_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h7000) & (cpuif_addr <= 16'h7000 + 16'h407);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h7000) & (cpuif_addr <= 16'h7000 + 16'h407);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h7000) & (cpuif_addr <= 16'h7000 + 16'h407);
+        decoded_reg_strb.RSS_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1fff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1fff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1fff);
+        decoded_reg_strb.RX_STATISTICS = cpuif_req_masked & (cpuif_addr >= 16'ha000) & (cpuif_addr <= 16'ha000 + 16'h7ff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 16'ha000) & (cpuif_addr <= 16'ha000 + 16'h7ff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'ha000) & (cpuif_addr <= 16'ha000 + 16'h7ff);
         decoded_err = '0;
         decoded_req_is_external = is_external;
     end
@@ -165,6 +227,42 @@ module myr_nic_regs (
         } READ_TIMEOUT;
         struct {
             struct {
+                logic [1:0] next;
+                logic load_next;
+            } policy;
+            struct {
+                logic next;
+                logic load_next;
+            } pause_rx;
+            struct {
+                logic next;
+                logic load_next;
+            } pause_tx;
+        } SWITCH_CTRL;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+            } address;
+        } MAC_HI;
+        struct {
+            struct {
+                logic [15:0] next;
+                logic load_next;
+            } address;
+        } MAC_LO;
+        struct {
+            struct {
+                logic [15:0] next;
+                logic load_next;
+            } xoff;
+            struct {
+                logic [15:0] next;
+                logic load_next;
+            } xon;
+        } PAUSE_LIMITS;
+        struct {
+            struct {
                 logic [31:0] next;
                 logic load_next;
                 logic incrthreshold;
@@ -227,6 +325,118 @@ module myr_nic_regs (
                 logic overflow;
             } count;
         } MMIO_DROPPED;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } RX_FRAMES;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } RX_BAD_FCS;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } RX_RUNT;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } RX_OVERSIZE;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } RX_BAD_FRAMING;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } RX_PAUSE;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } RX_OVERFLOW;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } RX_FILTERED_UNICAST;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } RX_FILTERED_MULTICAST;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } TX_PAUSE;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } LOCAL_FRAMES;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } SPOOFED_FRAMES;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } RX_NO_BUFFER;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+                logic incrthreshold;
+                logic overflow;
+            } count;
+        } INTERRUPTS;
     } field_combo_t;
     field_combo_t field_combo;
 
@@ -243,6 +453,35 @@ module myr_nic_regs (
         } READ_TIMEOUT;
         struct {
             struct {
+                logic [1:0] value;
+            } policy;
+            struct {
+                logic value;
+            } pause_rx;
+            struct {
+                logic value;
+            } pause_tx;
+        } SWITCH_CTRL;
+        struct {
+            struct {
+                logic [31:0] value;
+            } address;
+        } MAC_HI;
+        struct {
+            struct {
+                logic [15:0] value;
+            } address;
+        } MAC_LO;
+        struct {
+            struct {
+                logic [15:0] value;
+            } xoff;
+            struct {
+                logic [15:0] value;
+            } xon;
+        } PAUSE_LIMITS;
+        struct {
+            struct {
                 logic [31:0] value;
             } count;
         } FRAMES;
@@ -281,6 +520,76 @@ module myr_nic_regs (
                 logic [31:0] value;
             } count;
         } MMIO_DROPPED;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } RX_FRAMES;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } RX_BAD_FCS;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } RX_RUNT;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } RX_OVERSIZE;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } RX_BAD_FRAMING;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } RX_PAUSE;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } RX_OVERFLOW;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } RX_FILTERED_UNICAST;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } RX_FILTERED_MULTICAST;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } TX_PAUSE;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } LOCAL_FRAMES;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } SPOOFED_FRAMES;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } RX_NO_BUFFER;
+        struct {
+            struct {
+                logic [31:0] value;
+            } count;
+        } INTERRUPTS;
     } field_storage_t;
     field_storage_t field_storage;
 
@@ -330,6 +639,167 @@ module myr_nic_regs (
         end
     end
     assign hwif_out.READ_TIMEOUT.cycles.value = field_storage.READ_TIMEOUT.cycles.value;
+    // Field: nic_control.SWITCH_CTRL.policy
+    always_comb begin
+        automatic logic [1:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.SWITCH_CTRL.policy.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.SWITCH_CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.SWITCH_CTRL.policy.value & ~decoded_wr_biten[1:0]) | (decoded_wr_data[1:0] & decoded_wr_biten[1:0]);
+            load_next_c = '1;
+        end
+        field_combo.SWITCH_CTRL.policy.next = next_c;
+        field_combo.SWITCH_CTRL.policy.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.SWITCH_CTRL.policy.value <= 2'h0;
+        end else begin
+            if(field_combo.SWITCH_CTRL.policy.load_next) begin
+                field_storage.SWITCH_CTRL.policy.value <= field_combo.SWITCH_CTRL.policy.next;
+            end
+        end
+    end
+    assign hwif_out.SWITCH_CTRL.policy.value = field_storage.SWITCH_CTRL.policy.value;
+    // Field: nic_control.SWITCH_CTRL.pause_rx
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.SWITCH_CTRL.pause_rx.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.SWITCH_CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.SWITCH_CTRL.pause_rx.value & ~decoded_wr_biten[4:4]) | (decoded_wr_data[4:4] & decoded_wr_biten[4:4]);
+            load_next_c = '1;
+        end
+        field_combo.SWITCH_CTRL.pause_rx.next = next_c;
+        field_combo.SWITCH_CTRL.pause_rx.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.SWITCH_CTRL.pause_rx.value <= 1'h0;
+        end else begin
+            if(field_combo.SWITCH_CTRL.pause_rx.load_next) begin
+                field_storage.SWITCH_CTRL.pause_rx.value <= field_combo.SWITCH_CTRL.pause_rx.next;
+            end
+        end
+    end
+    assign hwif_out.SWITCH_CTRL.pause_rx.value = field_storage.SWITCH_CTRL.pause_rx.value;
+    // Field: nic_control.SWITCH_CTRL.pause_tx
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.SWITCH_CTRL.pause_tx.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.SWITCH_CTRL && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.SWITCH_CTRL.pause_tx.value & ~decoded_wr_biten[5:5]) | (decoded_wr_data[5:5] & decoded_wr_biten[5:5]);
+            load_next_c = '1;
+        end
+        field_combo.SWITCH_CTRL.pause_tx.next = next_c;
+        field_combo.SWITCH_CTRL.pause_tx.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.SWITCH_CTRL.pause_tx.value <= 1'h0;
+        end else begin
+            if(field_combo.SWITCH_CTRL.pause_tx.load_next) begin
+                field_storage.SWITCH_CTRL.pause_tx.value <= field_combo.SWITCH_CTRL.pause_tx.next;
+            end
+        end
+    end
+    assign hwif_out.SWITCH_CTRL.pause_tx.value = field_storage.SWITCH_CTRL.pause_tx.value;
+    // Field: nic_control.MAC_HI.address
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.MAC_HI.address.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.MAC_HI && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.MAC_HI.address.value & ~decoded_wr_biten[31:0]) | (decoded_wr_data[31:0] & decoded_wr_biten[31:0]);
+            load_next_c = '1;
+        end
+        field_combo.MAC_HI.address.next = next_c;
+        field_combo.MAC_HI.address.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.MAC_HI.address.value <= 32'h0;
+        end else begin
+            if(field_combo.MAC_HI.address.load_next) begin
+                field_storage.MAC_HI.address.value <= field_combo.MAC_HI.address.next;
+            end
+        end
+    end
+    assign hwif_out.MAC_HI.address.value = field_storage.MAC_HI.address.value;
+    // Field: nic_control.MAC_LO.address
+    always_comb begin
+        automatic logic [15:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.MAC_LO.address.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.MAC_LO && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.MAC_LO.address.value & ~decoded_wr_biten[15:0]) | (decoded_wr_data[15:0] & decoded_wr_biten[15:0]);
+            load_next_c = '1;
+        end
+        field_combo.MAC_LO.address.next = next_c;
+        field_combo.MAC_LO.address.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.MAC_LO.address.value <= 16'h0;
+        end else begin
+            if(field_combo.MAC_LO.address.load_next) begin
+                field_storage.MAC_LO.address.value <= field_combo.MAC_LO.address.next;
+            end
+        end
+    end
+    assign hwif_out.MAC_LO.address.value = field_storage.MAC_LO.address.value;
+    // Field: nic_control.PAUSE_LIMITS.xoff
+    always_comb begin
+        automatic logic [15:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.PAUSE_LIMITS.xoff.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.PAUSE_LIMITS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.PAUSE_LIMITS.xoff.value & ~decoded_wr_biten[15:0]) | (decoded_wr_data[15:0] & decoded_wr_biten[15:0]);
+            load_next_c = '1;
+        end
+        field_combo.PAUSE_LIMITS.xoff.next = next_c;
+        field_combo.PAUSE_LIMITS.xoff.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.PAUSE_LIMITS.xoff.value <= 16'h1000;
+        end else begin
+            if(field_combo.PAUSE_LIMITS.xoff.load_next) begin
+                field_storage.PAUSE_LIMITS.xoff.value <= field_combo.PAUSE_LIMITS.xoff.next;
+            end
+        end
+    end
+    assign hwif_out.PAUSE_LIMITS.xoff.value = field_storage.PAUSE_LIMITS.xoff.value;
+    // Field: nic_control.PAUSE_LIMITS.xon
+    always_comb begin
+        automatic logic [15:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.PAUSE_LIMITS.xon.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.PAUSE_LIMITS && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.PAUSE_LIMITS.xon.value & ~decoded_wr_biten[31:16]) | (decoded_wr_data[31:16] & decoded_wr_biten[31:16]);
+            load_next_c = '1;
+        end
+        field_combo.PAUSE_LIMITS.xon.next = next_c;
+        field_combo.PAUSE_LIMITS.xon.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.PAUSE_LIMITS.xon.value <= 16'h400;
+        end else begin
+            if(field_combo.PAUSE_LIMITS.xon.load_next) begin
+                field_storage.PAUSE_LIMITS.xon.value <= field_combo.PAUSE_LIMITS.xon.next;
+            end
+        end
+    end
+    assign hwif_out.PAUSE_LIMITS.xon.value = field_storage.PAUSE_LIMITS.xon.value;
     // Field: nic_control.FRAMES.count
     always_comb begin
         automatic logic [31:0] next_c;
@@ -546,12 +1016,426 @@ module myr_nic_regs (
             end
         end
     end
+    // Field: nic_control.RX_FRAMES.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.RX_FRAMES.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.RX_FRAMES.count.incr) begin // increment
+            field_combo.RX_FRAMES.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.RX_FRAMES.count.overflow = '0;
+        end
+        field_combo.RX_FRAMES.count.incrthreshold = (field_storage.RX_FRAMES.count.value >= 32'hffffffff);
+        field_combo.RX_FRAMES.count.next = next_c;
+        field_combo.RX_FRAMES.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.RX_FRAMES.count.value <= 32'h0;
+        end else begin
+            if(field_combo.RX_FRAMES.count.load_next) begin
+                field_storage.RX_FRAMES.count.value <= field_combo.RX_FRAMES.count.next;
+            end
+        end
+    end
+    // Field: nic_control.RX_BAD_FCS.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.RX_BAD_FCS.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.RX_BAD_FCS.count.incr) begin // increment
+            field_combo.RX_BAD_FCS.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.RX_BAD_FCS.count.overflow = '0;
+        end
+        field_combo.RX_BAD_FCS.count.incrthreshold = (field_storage.RX_BAD_FCS.count.value >= 32'hffffffff);
+        field_combo.RX_BAD_FCS.count.next = next_c;
+        field_combo.RX_BAD_FCS.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.RX_BAD_FCS.count.value <= 32'h0;
+        end else begin
+            if(field_combo.RX_BAD_FCS.count.load_next) begin
+                field_storage.RX_BAD_FCS.count.value <= field_combo.RX_BAD_FCS.count.next;
+            end
+        end
+    end
+    // Field: nic_control.RX_RUNT.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.RX_RUNT.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.RX_RUNT.count.incr) begin // increment
+            field_combo.RX_RUNT.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.RX_RUNT.count.overflow = '0;
+        end
+        field_combo.RX_RUNT.count.incrthreshold = (field_storage.RX_RUNT.count.value >= 32'hffffffff);
+        field_combo.RX_RUNT.count.next = next_c;
+        field_combo.RX_RUNT.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.RX_RUNT.count.value <= 32'h0;
+        end else begin
+            if(field_combo.RX_RUNT.count.load_next) begin
+                field_storage.RX_RUNT.count.value <= field_combo.RX_RUNT.count.next;
+            end
+        end
+    end
+    // Field: nic_control.RX_OVERSIZE.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.RX_OVERSIZE.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.RX_OVERSIZE.count.incr) begin // increment
+            field_combo.RX_OVERSIZE.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.RX_OVERSIZE.count.overflow = '0;
+        end
+        field_combo.RX_OVERSIZE.count.incrthreshold = (field_storage.RX_OVERSIZE.count.value >= 32'hffffffff);
+        field_combo.RX_OVERSIZE.count.next = next_c;
+        field_combo.RX_OVERSIZE.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.RX_OVERSIZE.count.value <= 32'h0;
+        end else begin
+            if(field_combo.RX_OVERSIZE.count.load_next) begin
+                field_storage.RX_OVERSIZE.count.value <= field_combo.RX_OVERSIZE.count.next;
+            end
+        end
+    end
+    // Field: nic_control.RX_BAD_FRAMING.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.RX_BAD_FRAMING.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.RX_BAD_FRAMING.count.incr) begin // increment
+            field_combo.RX_BAD_FRAMING.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.RX_BAD_FRAMING.count.overflow = '0;
+        end
+        field_combo.RX_BAD_FRAMING.count.incrthreshold = (field_storage.RX_BAD_FRAMING.count.value >= 32'hffffffff);
+        field_combo.RX_BAD_FRAMING.count.next = next_c;
+        field_combo.RX_BAD_FRAMING.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.RX_BAD_FRAMING.count.value <= 32'h0;
+        end else begin
+            if(field_combo.RX_BAD_FRAMING.count.load_next) begin
+                field_storage.RX_BAD_FRAMING.count.value <= field_combo.RX_BAD_FRAMING.count.next;
+            end
+        end
+    end
+    // Field: nic_control.RX_PAUSE.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.RX_PAUSE.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.RX_PAUSE.count.incr) begin // increment
+            field_combo.RX_PAUSE.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.RX_PAUSE.count.overflow = '0;
+        end
+        field_combo.RX_PAUSE.count.incrthreshold = (field_storage.RX_PAUSE.count.value >= 32'hffffffff);
+        field_combo.RX_PAUSE.count.next = next_c;
+        field_combo.RX_PAUSE.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.RX_PAUSE.count.value <= 32'h0;
+        end else begin
+            if(field_combo.RX_PAUSE.count.load_next) begin
+                field_storage.RX_PAUSE.count.value <= field_combo.RX_PAUSE.count.next;
+            end
+        end
+    end
+    // Field: nic_control.RX_OVERFLOW.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.RX_OVERFLOW.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.RX_OVERFLOW.count.incr) begin // increment
+            field_combo.RX_OVERFLOW.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.RX_OVERFLOW.count.overflow = '0;
+        end
+        field_combo.RX_OVERFLOW.count.incrthreshold = (field_storage.RX_OVERFLOW.count.value >= 32'hffffffff);
+        field_combo.RX_OVERFLOW.count.next = next_c;
+        field_combo.RX_OVERFLOW.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.RX_OVERFLOW.count.value <= 32'h0;
+        end else begin
+            if(field_combo.RX_OVERFLOW.count.load_next) begin
+                field_storage.RX_OVERFLOW.count.value <= field_combo.RX_OVERFLOW.count.next;
+            end
+        end
+    end
+    // Field: nic_control.RX_FILTERED_UNICAST.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.RX_FILTERED_UNICAST.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.RX_FILTERED_UNICAST.count.incr) begin // increment
+            field_combo.RX_FILTERED_UNICAST.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.RX_FILTERED_UNICAST.count.overflow = '0;
+        end
+        field_combo.RX_FILTERED_UNICAST.count.incrthreshold = (field_storage.RX_FILTERED_UNICAST.count.value >= 32'hffffffff);
+        field_combo.RX_FILTERED_UNICAST.count.next = next_c;
+        field_combo.RX_FILTERED_UNICAST.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.RX_FILTERED_UNICAST.count.value <= 32'h0;
+        end else begin
+            if(field_combo.RX_FILTERED_UNICAST.count.load_next) begin
+                field_storage.RX_FILTERED_UNICAST.count.value <= field_combo.RX_FILTERED_UNICAST.count.next;
+            end
+        end
+    end
+    // Field: nic_control.RX_FILTERED_MULTICAST.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.RX_FILTERED_MULTICAST.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.RX_FILTERED_MULTICAST.count.incr) begin // increment
+            field_combo.RX_FILTERED_MULTICAST.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.RX_FILTERED_MULTICAST.count.overflow = '0;
+        end
+        field_combo.RX_FILTERED_MULTICAST.count.incrthreshold = (field_storage.RX_FILTERED_MULTICAST.count.value >= 32'hffffffff);
+        field_combo.RX_FILTERED_MULTICAST.count.next = next_c;
+        field_combo.RX_FILTERED_MULTICAST.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.RX_FILTERED_MULTICAST.count.value <= 32'h0;
+        end else begin
+            if(field_combo.RX_FILTERED_MULTICAST.count.load_next) begin
+                field_storage.RX_FILTERED_MULTICAST.count.value <= field_combo.RX_FILTERED_MULTICAST.count.next;
+            end
+        end
+    end
+    // Field: nic_control.TX_PAUSE.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.TX_PAUSE.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.TX_PAUSE.count.incr) begin // increment
+            field_combo.TX_PAUSE.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.TX_PAUSE.count.overflow = '0;
+        end
+        field_combo.TX_PAUSE.count.incrthreshold = (field_storage.TX_PAUSE.count.value >= 32'hffffffff);
+        field_combo.TX_PAUSE.count.next = next_c;
+        field_combo.TX_PAUSE.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.TX_PAUSE.count.value <= 32'h0;
+        end else begin
+            if(field_combo.TX_PAUSE.count.load_next) begin
+                field_storage.TX_PAUSE.count.value <= field_combo.TX_PAUSE.count.next;
+            end
+        end
+    end
+    // Field: nic_control.LOCAL_FRAMES.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.LOCAL_FRAMES.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.LOCAL_FRAMES.count.incr) begin // increment
+            field_combo.LOCAL_FRAMES.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.LOCAL_FRAMES.count.overflow = '0;
+        end
+        field_combo.LOCAL_FRAMES.count.incrthreshold = (field_storage.LOCAL_FRAMES.count.value >= 32'hffffffff);
+        field_combo.LOCAL_FRAMES.count.next = next_c;
+        field_combo.LOCAL_FRAMES.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.LOCAL_FRAMES.count.value <= 32'h0;
+        end else begin
+            if(field_combo.LOCAL_FRAMES.count.load_next) begin
+                field_storage.LOCAL_FRAMES.count.value <= field_combo.LOCAL_FRAMES.count.next;
+            end
+        end
+    end
+    // Field: nic_control.SPOOFED_FRAMES.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.SPOOFED_FRAMES.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.SPOOFED_FRAMES.count.incr) begin // increment
+            field_combo.SPOOFED_FRAMES.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.SPOOFED_FRAMES.count.overflow = '0;
+        end
+        field_combo.SPOOFED_FRAMES.count.incrthreshold = (field_storage.SPOOFED_FRAMES.count.value >= 32'hffffffff);
+        field_combo.SPOOFED_FRAMES.count.next = next_c;
+        field_combo.SPOOFED_FRAMES.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.SPOOFED_FRAMES.count.value <= 32'h0;
+        end else begin
+            if(field_combo.SPOOFED_FRAMES.count.load_next) begin
+                field_storage.SPOOFED_FRAMES.count.value <= field_combo.SPOOFED_FRAMES.count.next;
+            end
+        end
+    end
+    // Field: nic_control.RX_NO_BUFFER.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.RX_NO_BUFFER.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.RX_NO_BUFFER.count.incr) begin // increment
+            field_combo.RX_NO_BUFFER.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.RX_NO_BUFFER.count.overflow = '0;
+        end
+        field_combo.RX_NO_BUFFER.count.incrthreshold = (field_storage.RX_NO_BUFFER.count.value >= 32'hffffffff);
+        field_combo.RX_NO_BUFFER.count.next = next_c;
+        field_combo.RX_NO_BUFFER.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.RX_NO_BUFFER.count.value <= 32'h0;
+        end else begin
+            if(field_combo.RX_NO_BUFFER.count.load_next) begin
+                field_storage.RX_NO_BUFFER.count.value <= field_combo.RX_NO_BUFFER.count.next;
+            end
+        end
+    end
+    // Field: nic_control.INTERRUPTS.count
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.INTERRUPTS.count.value;
+        load_next_c = '0;
+        
+        if(hwif_in.INTERRUPTS.count.incr) begin // increment
+            field_combo.INTERRUPTS.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
+            next_c = next_c + 32'h1;
+            load_next_c = '1;
+        end else begin
+            field_combo.INTERRUPTS.count.overflow = '0;
+        end
+        field_combo.INTERRUPTS.count.incrthreshold = (field_storage.INTERRUPTS.count.value >= 32'hffffffff);
+        field_combo.INTERRUPTS.count.next = next_c;
+        field_combo.INTERRUPTS.count.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.INTERRUPTS.count.value <= 32'h0;
+        end else begin
+            if(field_combo.INTERRUPTS.count.load_next) begin
+                field_storage.INTERRUPTS.count.value <= field_combo.INTERRUPTS.count.next;
+            end
+        end
+    end
     // External region: nic_control.EP_TABLE
     assign hwif_out.EP_TABLE.req = decoded_reg_strb.EP_TABLE;
-    assign hwif_out.EP_TABLE.addr = decoded_addr[11:0];
+    assign hwif_out.EP_TABLE.addr = decoded_addr[12:0];
     assign hwif_out.EP_TABLE.req_is_wr = decoded_req_is_wr;
     assign hwif_out.EP_TABLE.wr_data = decoded_wr_data;
     assign hwif_out.EP_TABLE.wr_biten = decoded_wr_biten;
+    // External region: nic_control.PORT_TABLE
+    assign hwif_out.PORT_TABLE.req = decoded_reg_strb.PORT_TABLE;
+    assign hwif_out.PORT_TABLE.addr = decoded_addr[9:0];
+    assign hwif_out.PORT_TABLE.req_is_wr = decoded_req_is_wr;
+    assign hwif_out.PORT_TABLE.wr_data = decoded_wr_data;
+    assign hwif_out.PORT_TABLE.wr_biten = decoded_wr_biten;
+    // External region: nic_control.GROUP_TABLE
+    assign hwif_out.GROUP_TABLE.req = decoded_reg_strb.GROUP_TABLE;
+    assign hwif_out.GROUP_TABLE.addr = decoded_addr[8:0];
+    assign hwif_out.GROUP_TABLE.req_is_wr = decoded_req_is_wr;
+    assign hwif_out.GROUP_TABLE.wr_data = decoded_wr_data;
+    assign hwif_out.GROUP_TABLE.wr_biten = decoded_wr_biten;
+    // External region: nic_control.IRQ_TABLE
+    assign hwif_out.IRQ_TABLE.req = decoded_reg_strb.IRQ_TABLE;
+    assign hwif_out.IRQ_TABLE.addr = decoded_addr[7:0];
+    assign hwif_out.IRQ_TABLE.req_is_wr = decoded_req_is_wr;
+    assign hwif_out.IRQ_TABLE.wr_data = decoded_wr_data;
+    assign hwif_out.IRQ_TABLE.wr_biten = decoded_wr_biten;
+    // External region: nic_control.MSIX_TABLE
+    assign hwif_out.MSIX_TABLE.req = decoded_reg_strb.MSIX_TABLE;
+    assign hwif_out.MSIX_TABLE.addr = decoded_addr[10:0];
+    assign hwif_out.MSIX_TABLE.req_is_wr = decoded_req_is_wr;
+    assign hwif_out.MSIX_TABLE.wr_data = decoded_wr_data;
+    assign hwif_out.MSIX_TABLE.wr_biten = decoded_wr_biten;
+    // External region: nic_control.RSS_TABLE
+    assign hwif_out.RSS_TABLE.req = decoded_reg_strb.RSS_TABLE;
+    assign hwif_out.RSS_TABLE.addr = decoded_addr[12:0];
+    assign hwif_out.RSS_TABLE.req_is_wr = decoded_req_is_wr;
+    assign hwif_out.RSS_TABLE.wr_data = decoded_wr_data;
+    assign hwif_out.RSS_TABLE.wr_biten = decoded_wr_biten;
+    // External region: nic_control.RX_STATISTICS
+    assign hwif_out.RX_STATISTICS.req = decoded_reg_strb.RX_STATISTICS;
+    assign hwif_out.RX_STATISTICS.addr = decoded_addr[10:0];
+    assign hwif_out.RX_STATISTICS.req_is_wr = decoded_req_is_wr;
+    assign hwif_out.RX_STATISTICS.wr_data = decoded_wr_data;
+    assign hwif_out.RX_STATISTICS.wr_biten = decoded_wr_biten;
 
     //--------------------------------------------------------------------------
     // Write response
@@ -560,6 +1444,12 @@ module myr_nic_regs (
         automatic logic wr_ack;
         wr_ack = '0;
         wr_ack |= hwif_in.EP_TABLE.wr_ack;
+        wr_ack |= hwif_in.PORT_TABLE.wr_ack;
+        wr_ack |= hwif_in.GROUP_TABLE.wr_ack;
+        wr_ack |= hwif_in.IRQ_TABLE.wr_ack;
+        wr_ack |= hwif_in.MSIX_TABLE.wr_ack;
+        wr_ack |= hwif_in.RSS_TABLE.wr_ack;
+        wr_ack |= hwif_in.RX_STATISTICS.wr_ack;
         external_wr_ack = wr_ack;
     end
     assign cpuif_wr_ack = external_wr_ack | (decoded_req & decoded_req_is_wr & ~decoded_req_is_external);
@@ -574,6 +1464,12 @@ module myr_nic_regs (
         automatic logic rd_ack;
         rd_ack = '0;
         rd_ack |= hwif_in.EP_TABLE.rd_ack;
+        rd_ack |= hwif_in.PORT_TABLE.rd_ack;
+        rd_ack |= hwif_in.GROUP_TABLE.rd_ack;
+        rd_ack |= hwif_in.IRQ_TABLE.rd_ack;
+        rd_ack |= hwif_in.MSIX_TABLE.rd_ack;
+        rd_ack |= hwif_in.RSS_TABLE.rd_ack;
+        rd_ack |= hwif_in.RX_STATISTICS.rd_ack;
         readback_external_rd_ack_c = rd_ack;
     end
 
@@ -581,8 +1477,8 @@ module myr_nic_regs (
 
     assign readback_external_rd_ack = readback_external_rd_ack_c;
 
-    logic [14:0] rd_mux_addr;
-    logic [14:0] pending_rd_addr;
+    logic [15:0] rd_mux_addr;
+    logic [15:0] pending_rd_addr;
     // Hold read mux address to guarantee it is stable throughout any external accesses
     always_ff @(posedge clk) begin
         if(rst) begin
@@ -599,57 +1495,136 @@ module myr_nic_regs (
     always_comb begin
         automatic logic [31:0] readback_data_var;
         readback_data_var = '0;
-        if(rd_mux_addr == 15'h0) begin
+        if(rd_mux_addr == 16'h0) begin
             readback_data_var[31:0] = 32'h4d59524d;
         end
-        if(rd_mux_addr == 15'h4) begin
+        if(rd_mux_addr == 16'h4) begin
             readback_data_var[7:0] = 8'h40;
             readback_data_var[15:8] = hwif_in.CAPS.read_tags.next;
             readback_data_var[23:16] = 8'h20;
             readback_data_var[31:24] = 8'h10;
         end
-        if(rd_mux_addr == 15'h8) begin
+        if(rd_mux_addr == 16'h8) begin
             readback_data_var[15:0] = 16'hc0;
             readback_data_var[31:16] = 16'h233a;
         end
-        if(rd_mux_addr == 15'hc) begin
+        if(rd_mux_addr == 16'hc) begin
             readback_data_var[0] = field_storage.CTRL.enable.value;
         end
-        if(rd_mux_addr == 15'h10) begin
+        if(rd_mux_addr == 16'h10) begin
             readback_data_var[19:0] = field_storage.READ_TIMEOUT.cycles.value;
         end
-        if(rd_mux_addr == 15'h18) begin
+        if(rd_mux_addr == 16'h14) begin
+            readback_data_var[1:0] = field_storage.SWITCH_CTRL.policy.value;
+            readback_data_var[4] = field_storage.SWITCH_CTRL.pause_rx.value;
+            readback_data_var[5] = field_storage.SWITCH_CTRL.pause_tx.value;
+        end
+        if(rd_mux_addr == 16'h18) begin
             readback_data_var[31:0] = hwif_in.CYCLE_LO.lo.next;
         end
-        if(rd_mux_addr == 15'h1c) begin
+        if(rd_mux_addr == 16'h1c) begin
             readback_data_var[31:0] = hwif_in.CYCLE_HI.hi.next;
         end
-        if(rd_mux_addr == 15'h40) begin
+        if(rd_mux_addr == 16'h20) begin
+            readback_data_var[31:0] = field_storage.MAC_HI.address.value;
+        end
+        if(rd_mux_addr == 16'h24) begin
+            readback_data_var[15:0] = field_storage.MAC_LO.address.value;
+        end
+        if(rd_mux_addr == 16'h28) begin
+            readback_data_var[15:0] = field_storage.PAUSE_LIMITS.xoff.value;
+            readback_data_var[31:16] = field_storage.PAUSE_LIMITS.xon.value;
+        end
+        if(rd_mux_addr == 16'h40) begin
             readback_data_var[31:0] = field_storage.FRAMES.count.value;
         end
-        if(rd_mux_addr == 15'h44) begin
+        if(rd_mux_addr == 16'h44) begin
             readback_data_var[31:0] = field_storage.FAILED_CHAINS.count.value;
         end
-        if(rd_mux_addr == 15'h48) begin
+        if(rd_mux_addr == 16'h48) begin
             readback_data_var[31:0] = field_storage.AUTH_CHECKS.count.value;
         end
-        if(rd_mux_addr == 15'h4c) begin
+        if(rd_mux_addr == 16'h4c) begin
             readback_data_var[31:0] = field_storage.AUTH_DENIED.count.value;
         end
-        if(rd_mux_addr == 15'h50) begin
+        if(rd_mux_addr == 16'h50) begin
             readback_data_var[31:0] = field_storage.READ_ERRORS.count.value;
         end
-        if(rd_mux_addr == 15'h54) begin
+        if(rd_mux_addr == 16'h54) begin
             readback_data_var[31:0] = field_storage.READ_TIMEOUTS.count.value;
         end
-        if(rd_mux_addr == 15'h58) begin
+        if(rd_mux_addr == 16'h58) begin
             readback_data_var[31:0] = field_storage.UNEXPECTED_CPL.count.value;
         end
-        if(rd_mux_addr == 15'h5c) begin
+        if(rd_mux_addr == 16'h5c) begin
             readback_data_var[31:0] = field_storage.MMIO_DROPPED.count.value;
         end
-        if((rd_mux_addr >= 15'h4000) && (rd_mux_addr <= 15'h4000 + 15'hfff)) begin
+        if(rd_mux_addr == 16'h60) begin
+            readback_data_var[31:0] = field_storage.RX_FRAMES.count.value;
+        end
+        if(rd_mux_addr == 16'h64) begin
+            readback_data_var[31:0] = field_storage.RX_BAD_FCS.count.value;
+        end
+        if(rd_mux_addr == 16'h68) begin
+            readback_data_var[31:0] = field_storage.RX_RUNT.count.value;
+        end
+        if(rd_mux_addr == 16'h6c) begin
+            readback_data_var[31:0] = field_storage.RX_OVERSIZE.count.value;
+        end
+        if(rd_mux_addr == 16'h70) begin
+            readback_data_var[31:0] = field_storage.RX_BAD_FRAMING.count.value;
+        end
+        if(rd_mux_addr == 16'h74) begin
+            readback_data_var[31:0] = field_storage.RX_PAUSE.count.value;
+        end
+        if(rd_mux_addr == 16'h78) begin
+            readback_data_var[31:0] = field_storage.RX_OVERFLOW.count.value;
+        end
+        if(rd_mux_addr == 16'h7c) begin
+            readback_data_var[31:0] = field_storage.RX_FILTERED_UNICAST.count.value;
+        end
+        if(rd_mux_addr == 16'h80) begin
+            readback_data_var[31:0] = field_storage.RX_FILTERED_MULTICAST.count.value;
+        end
+        if(rd_mux_addr == 16'h84) begin
+            readback_data_var[31:0] = field_storage.TX_PAUSE.count.value;
+        end
+        if(rd_mux_addr == 16'h88) begin
+            readback_data_var[31:0] = field_storage.LOCAL_FRAMES.count.value;
+        end
+        if(rd_mux_addr == 16'h8c) begin
+            readback_data_var[31:0] = field_storage.SPOOFED_FRAMES.count.value;
+        end
+        if(rd_mux_addr == 16'h90) begin
+            readback_data_var[31:0] = field_storage.RX_NO_BUFFER.count.value;
+        end
+        if(rd_mux_addr == 16'h94) begin
+            readback_data_var[31:0] = field_storage.INTERRUPTS.count.value;
+        end
+        if(rd_mux_addr == 16'h98) begin
+            readback_data_var[7:0] = hwif_in.RX_LAST_DROP.reason.next;
+            readback_data_var[15:8] = hwif_in.RX_LAST_DROP.endpoint.next;
+        end
+        if((rd_mux_addr >= 16'h4000) && (rd_mux_addr <= 16'h4000 + 16'h1fff)) begin
             readback_data_var = hwif_in.EP_TABLE.rd_data;
+        end
+        if((rd_mux_addr >= 16'h6000) && (rd_mux_addr <= 16'h6000 + 16'h3ff)) begin
+            readback_data_var = hwif_in.PORT_TABLE.rd_data;
+        end
+        if((rd_mux_addr >= 16'h6800) && (rd_mux_addr <= 16'h6800 + 16'h1ff)) begin
+            readback_data_var = hwif_in.GROUP_TABLE.rd_data;
+        end
+        if((rd_mux_addr >= 16'h6c00) && (rd_mux_addr <= 16'h6c00 + 16'hff)) begin
+            readback_data_var = hwif_in.IRQ_TABLE.rd_data;
+        end
+        if((rd_mux_addr >= 16'h7000) && (rd_mux_addr <= 16'h7000 + 16'h407)) begin
+            readback_data_var = hwif_in.MSIX_TABLE.rd_data;
+        end
+        if((rd_mux_addr >= 16'h8000) && (rd_mux_addr <= 16'h8000 + 16'h1fff)) begin
+            readback_data_var = hwif_in.RSS_TABLE.rd_data;
+        end
+        if((rd_mux_addr >= 16'ha000) && (rd_mux_addr <= 16'ha000 + 16'h7ff)) begin
+            readback_data_var = hwif_in.RX_STATISTICS.rd_data;
         end
         readback_data = readback_data_var;
         readback_done = decoded_req & ~decoded_req_is_wr & ~decoded_req_is_external;

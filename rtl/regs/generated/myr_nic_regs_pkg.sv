@@ -4,8 +4,8 @@
 package myr_nic_regs_pkg;
 
     localparam MYR_NIC_REGS_DATA_WIDTH = 32;
-    localparam MYR_NIC_REGS_MIN_ADDR_WIDTH = 15;
-    localparam MYR_NIC_REGS_SIZE = 'h5000;
+    localparam MYR_NIC_REGS_MIN_ADDR_WIDTH = 16;
+    localparam MYR_NIC_REGS_SIZE = 'ha800;
     localparam N_ENDPOINTS = 'h40;
 
     typedef struct {
@@ -41,10 +41,59 @@ package myr_nic_regs_pkg;
     } counter32_r__in_t;
 
     typedef struct {
+        logic [7:0] next;
+    } nic_control__RX_LAST_DROP__reason__in_t;
+
+    typedef struct {
+        logic [7:0] next;
+    } nic_control__RX_LAST_DROP__endpoint__in_t;
+
+    typedef struct {
+        nic_control__RX_LAST_DROP__reason__in_t reason;
+        nic_control__RX_LAST_DROP__endpoint__in_t endpoint;
+    } nic_control__RX_LAST_DROP__in_t;
+
+    typedef struct {
         logic rd_ack;
         logic [31:0] rd_data;
         logic wr_ack;
     } nic_control__EP_TABLE__external__in_t;
+
+    typedef struct {
+        logic rd_ack;
+        logic [31:0] rd_data;
+        logic wr_ack;
+    } nic_control__PORT_TABLE__external__in_t;
+
+    typedef struct {
+        logic rd_ack;
+        logic [31:0] rd_data;
+        logic wr_ack;
+    } nic_control__GROUP_TABLE__external__in_t;
+
+    typedef struct {
+        logic rd_ack;
+        logic [31:0] rd_data;
+        logic wr_ack;
+    } nic_control__IRQ_TABLE__external__in_t;
+
+    typedef struct {
+        logic rd_ack;
+        logic [31:0] rd_data;
+        logic wr_ack;
+    } nic_control__MSIX_TABLE__external__in_t;
+
+    typedef struct {
+        logic rd_ack;
+        logic [31:0] rd_data;
+        logic wr_ack;
+    } nic_control__RSS_TABLE__external__in_t;
+
+    typedef struct {
+        logic rd_ack;
+        logic [31:0] rd_data;
+        logic wr_ack;
+    } nic_control__RX_STATISTICS__external__in_t;
 
     typedef struct {
         nic_control__CAPS__in_t CAPS;
@@ -58,7 +107,28 @@ package myr_nic_regs_pkg;
         counter32_r__in_t READ_TIMEOUTS;
         counter32_r__in_t UNEXPECTED_CPL;
         counter32_r__in_t MMIO_DROPPED;
+        counter32_r__in_t RX_FRAMES;
+        counter32_r__in_t RX_BAD_FCS;
+        counter32_r__in_t RX_RUNT;
+        counter32_r__in_t RX_OVERSIZE;
+        counter32_r__in_t RX_BAD_FRAMING;
+        counter32_r__in_t RX_PAUSE;
+        counter32_r__in_t RX_OVERFLOW;
+        counter32_r__in_t RX_FILTERED_UNICAST;
+        counter32_r__in_t RX_FILTERED_MULTICAST;
+        counter32_r__in_t TX_PAUSE;
+        counter32_r__in_t LOCAL_FRAMES;
+        counter32_r__in_t SPOOFED_FRAMES;
+        counter32_r__in_t RX_NO_BUFFER;
+        counter32_r__in_t INTERRUPTS;
+        nic_control__RX_LAST_DROP__in_t RX_LAST_DROP;
         nic_control__EP_TABLE__external__in_t EP_TABLE;
+        nic_control__PORT_TABLE__external__in_t PORT_TABLE;
+        nic_control__GROUP_TABLE__external__in_t GROUP_TABLE;
+        nic_control__IRQ_TABLE__external__in_t IRQ_TABLE;
+        nic_control__MSIX_TABLE__external__in_t MSIX_TABLE;
+        nic_control__RSS_TABLE__external__in_t RSS_TABLE;
+        nic_control__RX_STATISTICS__external__in_t RX_STATISTICS;
     } nic_control__in_t;
 
     typedef struct {
@@ -78,16 +148,143 @@ package myr_nic_regs_pkg;
     } nic_control__READ_TIMEOUT__out_t;
 
     typedef struct {
+        logic [1:0] value;
+    } nic_control__SWITCH_CTRL__policy__out_t;
+
+    typedef struct {
+        logic value;
+    } nic_control__SWITCH_CTRL__pause_rx__out_t;
+
+    typedef struct {
+        logic value;
+    } nic_control__SWITCH_CTRL__pause_tx__out_t;
+
+    typedef struct {
+        nic_control__SWITCH_CTRL__policy__out_t policy;
+        nic_control__SWITCH_CTRL__pause_rx__out_t pause_rx;
+        nic_control__SWITCH_CTRL__pause_tx__out_t pause_tx;
+    } nic_control__SWITCH_CTRL__out_t;
+
+    typedef struct {
+        logic [31:0] value;
+    } nic_control__MAC_HI__address__out_t;
+
+    typedef struct {
+        nic_control__MAC_HI__address__out_t address;
+    } nic_control__MAC_HI__out_t;
+
+    typedef struct {
+        logic [15:0] value;
+    } nic_control__MAC_LO__address__out_t;
+
+    typedef struct {
+        nic_control__MAC_LO__address__out_t address;
+    } nic_control__MAC_LO__out_t;
+
+    typedef struct {
+        logic [15:0] value;
+    } nic_control__PAUSE_LIMITS__xoff__out_t;
+
+    typedef struct {
+        logic [15:0] value;
+    } nic_control__PAUSE_LIMITS__xon__out_t;
+
+    typedef struct {
+        nic_control__PAUSE_LIMITS__xoff__out_t xoff;
+        nic_control__PAUSE_LIMITS__xon__out_t xon;
+    } nic_control__PAUSE_LIMITS__out_t;
+
+    typedef struct {
         logic req;
-        logic [11:0] addr;
+        logic [12:0] addr;
         logic req_is_wr;
         logic [31:0] wr_data;
         logic [31:0] wr_biten;
     } nic_control__EP_TABLE__external__out_t;
 
     typedef struct {
+        logic req;
+        logic [9:0] addr;
+        logic req_is_wr;
+        logic [31:0] wr_data;
+        logic [31:0] wr_biten;
+    } nic_control__PORT_TABLE__external__out_t;
+
+    typedef struct {
+        logic req;
+        logic [8:0] addr;
+        logic req_is_wr;
+        logic [31:0] wr_data;
+        logic [31:0] wr_biten;
+    } nic_control__GROUP_TABLE__external__out_t;
+
+    typedef struct {
+        logic req;
+        logic [7:0] addr;
+        logic req_is_wr;
+        logic [31:0] wr_data;
+        logic [31:0] wr_biten;
+    } nic_control__IRQ_TABLE__external__out_t;
+
+    typedef struct {
+        logic req;
+        logic [10:0] addr;
+        logic req_is_wr;
+        logic [31:0] wr_data;
+        logic [31:0] wr_biten;
+    } nic_control__MSIX_TABLE__external__out_t;
+
+    typedef struct {
+        logic req;
+        logic [12:0] addr;
+        logic req_is_wr;
+        logic [31:0] wr_data;
+        logic [31:0] wr_biten;
+    } nic_control__RSS_TABLE__external__out_t;
+
+    typedef struct {
+        logic req;
+        logic [10:0] addr;
+        logic req_is_wr;
+        logic [31:0] wr_data;
+        logic [31:0] wr_biten;
+    } nic_control__RX_STATISTICS__external__out_t;
+
+    typedef struct {
         nic_control__CTRL__out_t CTRL;
         nic_control__READ_TIMEOUT__out_t READ_TIMEOUT;
+        nic_control__SWITCH_CTRL__out_t SWITCH_CTRL;
+        nic_control__MAC_HI__out_t MAC_HI;
+        nic_control__MAC_LO__out_t MAC_LO;
+        nic_control__PAUSE_LIMITS__out_t PAUSE_LIMITS;
         nic_control__EP_TABLE__external__out_t EP_TABLE;
+        nic_control__PORT_TABLE__external__out_t PORT_TABLE;
+        nic_control__GROUP_TABLE__external__out_t GROUP_TABLE;
+        nic_control__IRQ_TABLE__external__out_t IRQ_TABLE;
+        nic_control__MSIX_TABLE__external__out_t MSIX_TABLE;
+        nic_control__RSS_TABLE__external__out_t RSS_TABLE;
+        nic_control__RX_STATISTICS__external__out_t RX_STATISTICS;
     } nic_control__out_t;
+
+    typedef enum logic [1:0] {
+        switch_e__VEB = 'h0,
+        switch_e__VEPA = 'h1,
+        switch_e__BOTH = 'h2
+    } switch_e_e;
+
+    typedef enum logic [3:0] {
+        rx_drop_e__BAD_FCS = 'h0,
+        rx_drop_e__RUNT = 'h1,
+        rx_drop_e__OVERSIZE = 'h2,
+        rx_drop_e__BAD_FRAMING = 'h3,
+        rx_drop_e__PAUSE = 'h4,
+        rx_drop_e__OVERFLOW = 'h5,
+        rx_drop_e__FILTERED_UNICAST = 'h6,
+        rx_drop_e__FILTERED_MULTICAST = 'h7,
+        rx_drop_e__NO_SMALL = 'h8,
+        rx_drop_e__NO_BIG = 'h9,
+        rx_drop_e__TOO_LONG = 'ha,
+        rx_drop_e__REFUSED = 'hb,
+        rx_drop_e__DISABLED = 'hc
+    } rx_drop_e_e;
 endpackage
