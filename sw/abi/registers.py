@@ -55,9 +55,9 @@ class TraceKind(IntEnum):
     WIRE_LAST = 8
     """Beat with the last FCS byte on the wire. index: chain head; info: frame bytes."""
     CPL_OUT = 9
-    """Last beat of a completion MWr left. index: first completion-ring index; info: entries."""
+    """Last beat of a completion MWr left. index: first completion-ring index; info: MWr tag << 24 | entries."""
     CPL_VISIBLE = 10
-    """Host side: a completion MWr is visible in memory. endpoint: low byte of the requester ID; info: payload bytes."""
+    """Host side: a send-completion MWr is visible in memory. endpoint: low byte of the requester ID; index: the MWr's tag; info: payload bytes."""
     FAILED = 11
     """A chain ended with an error. index: chain head; info: status."""
     RX_FIRST = 12
@@ -73,7 +73,7 @@ class TraceKind(IntEnum):
     RX_DATA_OUT = 17
     """Last beat of the frame's last payload MWr left. endpoint: receiver; index: frame number; info: queue << 16 | its receive-completion index."""
     RX_CPL_OUT = 18
-    """Last beat of a receive-completion MWr left. endpoint; index: first completion index; info: queue << 16 | entries."""
+    """Last beat of a receive-completion MWr left. endpoint; index: first completion index; info: MWr tag << 24 | queue << 16 | entries."""
     RX_DROP = 19
     """A frame was dropped, for one receiver or altogether. endpoint: receiver where there is one; index: frame number; info: rx_drop_e."""
     IRQ_OUT = 20

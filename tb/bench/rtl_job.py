@@ -14,7 +14,7 @@ from cocotb.handle import SimHandleBase
 from cocotb.triggers import gather
 
 from hypervisor_model.hypervisor import MAX_PAYLOAD, MAX_READ, Hypervisor
-from sw.abi.registers import Form, Mode, TraceKind
+from sw.abi.registers import Form, TraceKind
 from sw.guest.virtual_nic import SendForm, VirtualNic
 from tb.bench.cases import CASE_VARIABLE, CASES, RESULT, Case, Measurement
 from tb.cosim.platform import HostConfig, RtlPlatform
@@ -54,9 +54,7 @@ async def measure(dut: SimHandleBase) -> None:
     result = Measurement(cycles, cpu_s, case.frames * len(nics), first_beats)
     if case.spaced:
         setups = {
-            nic.endpoint: EndpointSetup(
-                Form.FETCHED if nic.form is SendForm.FETCHED else Form.PUSHED, Mode.IOMMU, RING_ENTRIES
-            )
+            nic.endpoint: EndpointSetup(Form.FETCHED if nic.form is SendForm.FETCHED else Form.PUSHED, RING_ENTRIES)
             for nic in nics
         }
         packets = decode(trace, setups)

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from sw.abi.registers import Form, Mode
-from tb.ledger.decode import EndpointSetup, LedgerError, decode
+from sw.abi.registers import Form
+from tb.ledger.decode import EndpointSetup, decode
 from tb.ledger.latency import latencies, table
+from tb.ledger.row import LedgerError
 from tb.ledger.timeline import timeline
 
 
@@ -27,7 +28,7 @@ def main() -> int:
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}; `make sim` writes it")
     setups = {
-        int(number): EndpointSetup(Form[e["form"]], Mode[e["mode"]], e["send_entries"])
+        int(number): EndpointSetup(Form[e["form"]], e["send_entries"])
         for number, e in summary["endpoints"].items()
     }
     try:

@@ -5,13 +5,13 @@ A chain is known by its endpoint and head index (free-running, 16 bit). Matching
 - doorbell, PUSHED: the last ring write before the grant that covers the head's slot (the head is written last);
 - doorbell, FETCHED: the first doorbell whose producer is past the chain's last fetched descriptor;
 - fetch: of the fetches that bring descriptors of the chain, the last one that is back before the grant;
-- completions: entries are written in the order in which the endpoint's chains end, and a requester's writes
-  become visible in the order in which they leave.
+- completions: entries are written in the order in which the endpoint's chains end; a write carries a running count
+  in its tag, so that one that the IOMMU blocked is not taken for another.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -19,9 +19,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sw.abi.registers import Completion, Form, Mode, Status, TraceKind
+from sw.abi.registers import Completion, Form, Status, TraceKind
+from tb.ledger.receive import RX_KINDS
 from tb.ledger.records import TRACE_DTYPE
-from tb.ledger.stages import PacketForm, Stamp, stages_of
+from tb.ledger.row import LedgerError, Row
+from tb.ledger.stages import PacketForm, Stamp
 
 _CHAIN_STAMPS: Final = {
     TraceKind.GRANT: Stamp.GRANT,
@@ -31,10 +33,9 @@ _CHAIN_STAMPS: Final = {
     TraceKind.WIRE_FIRST: Stamp.WIRE_FIRST,
     TraceKind.WIRE_LAST: Stamp.WIRE_LAST,
 }
-
-
-class LedgerError(ValueError):
-    """The trace does not tell one consistent story; the message names endpoint, chain and event."""
+_TAG_S: Final = 24
+_ENTRIES_M: Final = 0xFFFF
+_SEND_KINDS: Final = [int(kind) for kind in TraceKind if kind not in RX_KINDS]
 
 
 @dataclass(frozen=True)
@@ -42,48 +43,18 @@ class EndpointSetup:
     """What the trace does not say about an endpoint."""
 
     form: Form
-    mode: Mode
     send_entries: int
 
-    def requester(self, endpoint: int) -> int:
-        """Low byte of the requester ID that carries the endpoint's completions."""
-        return endpoint + 1 if self.mode == Mode.IOMMU else 0
 
-
-@dataclass
-class Packet:
-    """One chain: what it was, when each thing happened (cycles), and how it ended."""
+@dataclass(kw_only=True)
+class Packet(Row):
+    """One chain."""
 
     endpoint: int
     head: int
-    form: PacketForm
-    frame_bytes: int = 0
-    """Bytes as `WIRE_LAST` reports them."""
-    status: Status = Status.OK
-    stamps: dict[Stamp, int] = field(default_factory=dict)
-    failed_at: int | None = None
 
     def __str__(self) -> str:
         return f"endpoint {self.endpoint} chain {self.head}"
-
-    @property
-    def total(self) -> int:
-        """End-to-end cycles, doorbell to completion visible."""
-        return self.stamps[Stamp.CPL_VISIBLE] - self.stamps[Stamp.DOORBELL]
-
-    def stages(self) -> dict[str, int]:
-        """Cycles by stage. Raises `LedgerError` when a stamp is missing, a stage is negative or they do not add up."""
-        cycles: dict[str, int] = {}
-        for stage in stages_of(self.form):
-            for stamp in (stage.start, stage.end):
-                if stamp not in self.stamps:
-                    raise LedgerError(f"{self} ({self.form}): no stamp {stamp}; it has {self.stamps}")
-            cycles[stage.name] = self.stamps[stage.end] - self.stamps[stage.start]
-            if cycles[stage.name] < 0:
-                raise LedgerError(f"{self} ({self.form}): stage {stage.name!r} takes {cycles[stage.name]} cycles")
-        if sum(cycles.values()) != self.total:
-            raise LedgerError(f"{self} ({self.form}): stages add up to {sum(cycles.values())}, not to {self.total}")
-        return cycles
 
 
 @dataclass
@@ -121,17 +92,14 @@ def decode(records: npt.NDArray[np.void], setups: dict[int, EndpointSetup]) -> l
     if records.dtype != TRACE_DTYPE:
         raise LedgerError(f"trace records have type {records.dtype}, not {TRACE_DTYPE}")
     endpoints = {number: _Endpoint(setup) for number, setup in setups.items()}
-    flying: dict[int, deque[list[Packet]]] = defaultdict(deque)
-    requesters = {setup.requester(number) for number, setup in setups.items()}
+    flying: dict[int, list[Packet]] = {}
     packets: list[Packet] = []
-    for cycle, kind, number, index, info in records.tolist():
+    for cycle, kind, number, index, info in records[np.isin(records["kind"], _SEND_KINDS)].tolist():
         if kind == TraceKind.CPL_VISIBLE:
-            if number in requesters:
-                _visible(flying[number], cycle, number, info)
+            _visible(flying, cycle, index, info)
         elif (endpoint := endpoints.get(number)) is not None:
             if kind == TraceKind.CPL_OUT:
-                batch = _completion_out(endpoint, number, cycle, index, info)
-                flying[endpoint.setup.requester(number)].append(batch)
+                flying[info >> _TAG_S] = _completion_out(endpoint, number, cycle, index, info & _ENTRIES_M)
             else:
                 packet = _event(endpoint, number, TraceKind(kind), cycle, index, info)
                 if packet is not None:
@@ -190,7 +158,7 @@ def _event(endpoint: _Endpoint, number: int, kind: TraceKind, cycle: int, index:
 def _begin(endpoint: _Endpoint, number: int, head: int) -> Packet:
     # a pushed chain counts as inline until it reads
     form = PacketForm.FETCHED if endpoint.setup.form == Form.FETCHED else PacketForm.INLINE
-    packet = Packet(number, head, form)
+    packet = Packet(endpoint=number, head=head, form=form)
     if endpoint.setup.form == Form.PUSHED:
         written = None
         # slots passed over are used up: a stale write must not pass for this lap's
@@ -218,13 +186,13 @@ def _completion_out(endpoint: _Endpoint, number: int, cycle: int, index: int, en
     return batch
 
 
-def _visible(flying: deque[list[Packet]], cycle: int, requester: int, payload: int) -> None:
-    if not flying:
-        raise LedgerError(f"requester {requester}: CPL_VISIBLE at cycle {cycle}, but no completion is in flight")
-    batch = flying.popleft()
+def _visible(flying: dict[int, list[Packet]], cycle: int, tag: int, payload: int) -> None:
+    batch = flying.pop(tag, None)
+    if batch is None:
+        return  # of an endpoint that is left out
     if payload != len(batch) * Completion.BYTES:
         raise LedgerError(
-            f"requester {requester}: {payload} bytes visible at cycle {cycle},"
+            f"MWr {tag:#04x}: {payload} bytes visible at cycle {cycle},"
             f" but {len(batch)} entries of {batch[0]} and its successors left"
         )
     for packet in batch:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from sw.abi.registers import Status
 from sw.platform import CYCLE_NS
-from tb.ledger.decode import Packet
+from tb.ledger.row import Row
 from tb.ledger.stages import PacketForm, nic_share_stages, stages_of
 
 NIC_SHARE: Final = "NIC share"
@@ -36,13 +36,13 @@ class StageLatency:
         return asdict(self) | {f"{k}_ns": getattr(self, k) * CYCLE_NS for k in ("min", "median", "p99", "max")}
 
 
-def nic_share(packet: Packet) -> int:
-    """Cycles of the NIC itself from the doorbell to the first beat on the wire, without waits for host reads."""
+def nic_share(packet: Row) -> int:
+    """Cycles in which the NIC itself is at work on the packet; see `tb.ledger.stages.STAGES`."""
     cycles = packet.stages()
     return sum(cycles[stage.name] for stage in nic_share_stages(packet.form))
 
 
-def latencies(packets: Iterable[Packet]) -> list[StageLatency]:
+def latencies(packets: Iterable[Row]) -> list[StageLatency]:
     """Each stage of each form, then its NIC share and end-to-end time; failed packets are left out."""
     samples: dict[PacketForm, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for packet in packets:

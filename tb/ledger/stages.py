@@ -21,6 +21,14 @@ class Stamp(StrEnum):
     WIRE_LAST = "wire_last"
     CPL_OUT = "cpl_out"
     CPL_VISIBLE = "cpl_visible"
+    RX_FIRST = "rx_first"
+    RX_LAST = "rx_last"
+    RX_LOCAL = "rx_local"
+    RX_GRANT = "rx_grant"
+    RX_WRITE = "rx_write"
+    RX_DATA_OUT = "rx_data_out"
+    RX_CPL_OUT = "rx_cpl_out"
+    RX_CPL_VISIBLE = "rx_cpl_visible"
 
 
 class PacketForm(StrEnum):
@@ -29,6 +37,10 @@ class PacketForm(StrEnum):
     INLINE = "inline"
     PUSHED = "pushed"
     FETCHED = "fetched"
+    RECEIVED = "received"
+    """From the wire to a guest."""
+    SWITCHED = "switched"
+    """From a sibling to a guest, without the wire."""
 
 
 @dataclass(frozen=True)
@@ -39,42 +51,49 @@ class Stage:
     start: Stamp
     end: Stamp
     forms: frozenset[PacketForm]
-    host_wait: bool = False
-    """The NIC waits for a read of host memory: not part of the NIC's share."""
+    nic: bool = False
+    """Part of the NIC's share of latency: the NIC itself is at work, not the wire, the link or host memory."""
 
 
 _INLINE: Final = frozenset({PacketForm.INLINE})
 _PUSHED: Final = frozenset({PacketForm.PUSHED})
 _FETCHED: Final = frozenset({PacketForm.FETCHED})
 _READS: Final = _PUSHED | _FETCHED
-_ALL: Final = _INLINE | _READS
+_SENDS: Final = _INLINE | _READS
+_RECEIVED: Final = frozenset({PacketForm.RECEIVED})
+_SWITCHED: Final = frozenset({PacketForm.SWITCHED})
+_RECEIVES: Final = _RECEIVED | _SWITCHED
 
 STAGES: Final = (
-    Stage("doorbell to fetch", Stamp.DOORBELL, Stamp.FETCH_OUT, _FETCHED),
-    Stage("descriptor read", Stamp.FETCH_OUT, Stamp.FETCH_BACK, _FETCHED, host_wait=True),
-    Stage("doorbell to grant", Stamp.DOORBELL, Stamp.GRANT, _INLINE | _PUSHED),
-    Stage("descriptor to grant", Stamp.FETCH_BACK, Stamp.GRANT, _FETCHED),
-    Stage("authorise", Stamp.GRANT, Stamp.AUTHORISED, _ALL),
-    Stage("copy", Stamp.AUTHORISED, Stamp.DATA_IN, _INLINE),
-    Stage("issue read", Stamp.AUTHORISED, Stamp.READ_OUT, _READS),
-    Stage("payload read", Stamp.READ_OUT, Stamp.DATA_IN, _READS, host_wait=True),
-    Stage("to wire", Stamp.DATA_IN, Stamp.WIRE_FIRST, _ALL),
-    Stage("on wire", Stamp.WIRE_FIRST, Stamp.WIRE_LAST, _ALL),
-    Stage("to completion", Stamp.WIRE_LAST, Stamp.CPL_OUT, _ALL),
-    Stage("completion visible", Stamp.CPL_OUT, Stamp.CPL_VISIBLE, _ALL),
+    Stage("doorbell to fetch", Stamp.DOORBELL, Stamp.FETCH_OUT, _FETCHED, nic=True),
+    Stage("descriptor read", Stamp.FETCH_OUT, Stamp.FETCH_BACK, _FETCHED),
+    Stage("doorbell to grant", Stamp.DOORBELL, Stamp.GRANT, _INLINE | _PUSHED, nic=True),
+    Stage("descriptor to grant", Stamp.FETCH_BACK, Stamp.GRANT, _FETCHED, nic=True),
+    Stage("authorise", Stamp.GRANT, Stamp.AUTHORISED, _SENDS, nic=True),
+    Stage("copy", Stamp.AUTHORISED, Stamp.DATA_IN, _INLINE, nic=True),
+    Stage("issue read", Stamp.AUTHORISED, Stamp.READ_OUT, _READS, nic=True),
+    Stage("payload read", Stamp.READ_OUT, Stamp.DATA_IN, _READS),
+    Stage("to wire", Stamp.DATA_IN, Stamp.WIRE_FIRST, _SENDS, nic=True),
+    Stage("on wire", Stamp.WIRE_FIRST, Stamp.WIRE_LAST, _SENDS),
+    Stage("to completion", Stamp.WIRE_LAST, Stamp.CPL_OUT, _SENDS),
+    Stage("completion visible", Stamp.CPL_OUT, Stamp.CPL_VISIBLE, _SENDS),
+    Stage("arrival", Stamp.RX_FIRST, Stamp.RX_LAST, _RECEIVED),
+    Stage("to buffers", Stamp.RX_LAST, Stamp.RX_GRANT, _RECEIVED, nic=True),
+    Stage("to buffers", Stamp.RX_LOCAL, Stamp.RX_GRANT, _SWITCHED, nic=True),
+    Stage("to first write", Stamp.RX_GRANT, Stamp.RX_WRITE, _RECEIVES, nic=True),
+    Stage("writes", Stamp.RX_WRITE, Stamp.RX_DATA_OUT, _RECEIVES, nic=True),
+    Stage("to completion", Stamp.RX_DATA_OUT, Stamp.RX_CPL_OUT, _RECEIVES, nic=True),
+    Stage("completion visible", Stamp.RX_CPL_OUT, Stamp.RX_CPL_VISIBLE, _RECEIVES),
 )
-
-NIC_SHARE_END: Final = Stamp.WIRE_FIRST
-"""The NIC's share of latency ends here; it starts at the doorbell and leaves out the host waits."""
+"""A send's NIC share runs from the doorbell to the first beat on the wire without the waits for host reads; a
+receive's from the last beat of the frame to the last beat of its completion."""
 
 
 def stages_of(form: PacketForm) -> tuple[Stage, ...]:
-    """The stages of one form, in order; they lead from DOORBELL to CPL_VISIBLE without a gap."""
+    """The stages of one form, in order; they lead from its first stamp to its last without a gap."""
     return tuple(stage for stage in STAGES if form in stage.forms)
 
 
 def nic_share_stages(form: PacketForm) -> tuple[Stage, ...]:
-    """The stages up to the first beat on the wire in which the NIC itself is at work."""
-    order = list(Stamp)
-    limit = order.index(NIC_SHARE_END)
-    return tuple(s for s in stages_of(form) if not s.host_wait and order.index(s.end) <= limit)
+    """The stages of one form in which the NIC itself is at work."""
+    return tuple(stage for stage in stages_of(form) if stage.nic)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sw.platform import CYCLE_NS
-from tb.ledger.decode import Packet
+from tb.ledger.row import Row
 from tb.ledger.stages import Stamp
 
 
-def timeline(packet: Packet) -> str:
+def timeline(packet: Row) -> str:
     """A line for each stamp: cycle, time since the packet's first stamp, and since the one before."""
     lines = [f"{packet}: {packet.form}, {packet.frame_bytes} bytes, {packet.status.name}"]
     moments = [(packet.stamps[stamp], str(stamp)) for stamp in Stamp if stamp in packet.stamps]

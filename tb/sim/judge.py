@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from sw.abi.registers import Form, Mode, TraceKind
+from sw.abi.registers import Form, TraceKind
 from sw.platform import CYCLE_NS
-from tb.ledger.decode import EndpointSetup, LedgerError, decode
+from tb.ledger.decode import EndpointSetup, decode
 from tb.ledger.latency import StageLatency, latencies
+from tb.ledger.row import LedgerError
 from tb.sim.scenario import ScenarioResult
 from tb.sim.verify import SenderCheck, by_sender, check_sender
 
@@ -52,7 +53,7 @@ def judge(
     if rtl.entries["data_path"]:
         verdict.failures.append(f"hypervisor: {rtl.entries['data_path']} entries on the data path, 0 allowed")
     setups = {
-        endpoint: EndpointSetup(Form[str(e["form"])], Mode[str(e["mode"])], int(e["send_entries"]))
+        endpoint: EndpointSetup(Form[str(e["form"])], int(e["send_entries"]))
         for endpoint, e in rtl.endpoints.items()
     }
     try:

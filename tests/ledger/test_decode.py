@@ -8,16 +8,22 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sw.abi.registers import Form, Mode, Status, TraceKind
-from tb.ledger.decode import EndpointSetup, LedgerError, decode
+from sw.abi.registers import Form, Status, TraceKind
+from tb.ledger.decode import EndpointSetup, decode
 from tb.ledger.latency import NIC_SHARE, TOTAL, latencies, nic_share
 from tb.ledger.records import TRACE_DTYPE
+from tb.ledger.row import LedgerError
 from tb.ledger.stages import STAGES, PacketForm, Stamp, stages_of
 from tb.ledger.timeline import timeline
 
 K = TraceKind
-PUSHED = EndpointSetup(Form.PUSHED, Mode.IOMMU, 16)
-FETCHED = EndpointSetup(Form.FETCHED, Mode.IOMMU, 16)
+PUSHED = EndpointSetup(Form.PUSHED, 16)
+FETCHED = EndpointSetup(Form.FETCHED, 16)
+
+ENDS = {
+    PacketForm.RECEIVED: (Stamp.RX_FIRST, Stamp.RX_CPL_VISIBLE),
+    PacketForm.SWITCHED: (Stamp.RX_LOCAL, Stamp.RX_CPL_VISIBLE),
+}
 
 Event = tuple[int, TraceKind, int, int, int]
 """cycle, kind, endpoint, index, info"""
@@ -52,17 +58,19 @@ FETCHED_PACKET: list[Event] = [
     (510, K.DATA_IN, 1, 0xFFFD, 0),
     (514, K.WIRE_FIRST, 1, 0xFFFD, 0),
     (530, K.WIRE_LAST, 1, 0xFFFD, 64),
-    (540, K.CPL_OUT, 1, 7, 1),
-    (590, K.CPL_VISIBLE, 2, 0, 16),
+    (540, K.CPL_OUT, 1, 7, 0x41 << 24 | 1),
+    (590, K.CPL_VISIBLE, 2, 0x41, 16),
 ]
 
 
 def test_stages_of_each_form_lead_from_doorbell_to_visible_without_a_gap() -> None:
     for form in PacketForm:
         chain = stages_of(form)
-        assert (chain[0].start, chain[-1].end) == (Stamp.DOORBELL, Stamp.CPL_VISIBLE)
+        assert (chain[0].start, chain[-1].end) == ENDS.get(form, (Stamp.DOORBELL, Stamp.CPL_VISIBLE))
         assert all(a.end == b.start for a, b in pairwise(chain))
     assert len({(s.name, f) for s in STAGES for f in s.forms}) == sum(len(s.forms) for s in STAGES)
+    sent = {PacketForm.INLINE, PacketForm.PUSHED, PacketForm.FETCHED}
+    assert all({s.end for s in stages_of(f) if s.nic} <= set(list(Stamp)[: list(Stamp).index(Stamp.WIRE_LAST)]) for f in sent)
 
 
 def test_inline_packet() -> None:
@@ -185,11 +193,19 @@ def test_failed_chain_has_its_status_and_no_latency() -> None:
     assert "failed" in timeline(packet)
 
 
-def test_native_endpoints_share_the_physical_function() -> None:
-    native = EndpointSetup(Form.PUSHED, Mode.NATIVE, 16)
-    events = [e if e[1] != K.CPL_VISIBLE else (187, K.CPL_VISIBLE, 0, 0, 16) for e in INLINE_PACKET]
-    [packet] = decode(trace(*events), {2: native})
-    assert packet.stamps[Stamp.CPL_VISIBLE] == 187
+def test_a_completion_that_was_blocked_is_not_taken_for_the_next() -> None:
+    second: list[Event] = [
+        (300, K.DOORBELL, 2, 10, 5),
+        (304, K.GRANT, 2, 10, 0),
+        (305, K.AUTHORISED, 2, 10, 0),
+        (313, K.DATA_IN, 2, 10, 0),
+        (316, K.WIRE_FIRST, 2, 10, 0),
+        (330, K.WIRE_LAST, 2, 10, 64),
+        (337, K.CPL_OUT, 2, 1, 0x41 << 24 | 1),
+        (387, K.CPL_VISIBLE, 3, 0x41, 16),
+    ]
+    with pytest.raises(LedgerError, match="endpoint 2 chain 5: its completion left but was never visible"):
+        decode(trace(*(e for e in INLINE_PACKET if e[1] != K.CPL_VISIBLE), *second), {2: PUSHED})
 
 
 def test_other_endpoints_are_left_out() -> None:
@@ -203,7 +219,7 @@ def test_other_endpoints_are_left_out() -> None:
         (K.DOORBELL, "granted before a ring write that covers its head"),
         (K.GRANT, "before its GRANT"),
         (K.WIRE_LAST, "only 0 chains have ended"),
-        (K.CPL_OUT, "no completion is in flight"),
+        (K.CPL_OUT, "its completion never left"),
         (K.CPL_VISIBLE, "never visible"),
     ],
 )

@@ -11,7 +11,7 @@ import cocotb
 from cocotb.handle import SimHandleBase
 
 from hypervisor_model.hypervisor import Hypervisor
-from sw.abi.registers import Form, Mode, NicControl
+from sw.abi.registers import Form, NicControl
 from sw.guest.virtual_nic import MAX_PIECES, SendForm, VirtualNic
 from sw.platform import PAGE_SHIFT
 from tb.cosim.platform import HostConfig, RtlPlatform
@@ -48,8 +48,7 @@ async def run(dut: SimHandleBase) -> None:
         ring_gpa = nic.ring_gfn << PAGE_SHIFT
         [(ring_address, _)] = nic.device_pieces([(ring_gpa, 1)]) if form is SendForm.FETCHED else [(0, 0)]
         ring = Ring(ring_address, RING)
-        setup = {nic.endpoint: EndpointSetup(Form.FETCHED if form is SendForm.FETCHED else Form.PUSHED,
-                                             Mode.NATIVE if native else Mode.IOMMU, RING)}
+        setup = {nic.endpoint: EndpointSetup(Form.FETCHED if form is SendForm.FETCHED else Form.PUSHED, RING)}
         platform.trace()
         for number, size in enumerate([WARM_SIZE] * WARM + [rng.choice([size, rng.randint(60, 9018)]) for size in SIZES * 2]):
             count = rng.choice([1, 1, rng.randint(1, MAX_PIECES // 3 if native else MAX_PIECES)])

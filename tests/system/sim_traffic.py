@@ -14,7 +14,7 @@ import numpy as np
 from cocotb.handle import SimHandleBase
 from cocotb.triggers import gather
 
-from sw.abi.registers import Form, Mode, Status
+from sw.abi.registers import Form, Status
 from sw.guest.virtual_nic import MAX_PIECES, SendForm
 from tb.cosim.platform import HostConfig, RtlPlatform
 from tb.ledger.decode import EndpointSetup, decode
@@ -92,7 +92,7 @@ async def run(dut: SimHandleBase) -> None:
     check_wire(guests, [frame.data for frame in frames])
     check_completions(guests, outcome)
     check_model(guests, outcome, link)
-    check_ledger(guests, outcome, trace, native=link["owns_device"])
+    check_ledger(guests, outcome, trace)
     (Path(job["folder"]) / "frames.bin").write_bytes(b"".join(frame.data for frame in frames))
 
 
@@ -126,10 +126,9 @@ def check_model(guests: list[Guest], outcome: Outcome, link: dict[str, Any]) -> 
     check_wire(guests, [frame.data for frame in model.frames])
 
 
-def check_ledger(guests: list[Guest], outcome: Outcome, trace: Any, *, native: bool) -> None:
+def check_ledger(guests: list[Guest], outcome: Outcome, trace: Any) -> None:
     """Every packet has a row; its stages are not negative and sum to its end-to-end cycles."""
-    mode = Mode.NATIVE if native else Mode.IOMMU
-    setups = {endpoint: EndpointSetup(Form.FETCHED if guest.form is SendForm.FETCHED else Form.PUSHED, mode, guest.ring)
+    setups = {endpoint: EndpointSetup(Form.FETCHED if guest.form is SendForm.FETCHED else Form.PUSHED, guest.ring)
               for endpoint, guest in zip(outcome.endpoints, guests, strict=True)}
     packets = decode(trace, setups)
     assert len(packets) == sum(len(guest.frames) for guest in guests)
