@@ -28,8 +28,7 @@ def main() -> int:
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}; `make sim` writes it")
     setups = {
-        int(number): EndpointSetup(Form[e["form"]], e["send_entries"])
-        for number, e in summary["endpoints"].items()
+        int(number): EndpointSetup(Form[e["form"]], e["send_entries"]) for number, e in summary["endpoints"].items()
     }
     try:
         packets = decode(records, setups)

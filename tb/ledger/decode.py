@@ -11,7 +11,6 @@ A chain is known by its endpoint and head index (free-running, 16 bit). Matching
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -32,10 +31,13 @@ _CHAIN_STAMPS: Final = {
     TraceKind.DATA_IN: Stamp.DATA_IN,
     TraceKind.WIRE_FIRST: Stamp.WIRE_FIRST,
     TraceKind.WIRE_LAST: Stamp.WIRE_LAST,
+    TraceKind.RX_LOCAL: Stamp.RX_LOCAL,
 }
+_LAST_STAMPS: Final = {Stamp.WIRE_LAST, Stamp.RX_LOCAL}
+"""One of them must have come before a chain without error is over."""
 _TAG_S: Final = 24
 _ENTRIES_M: Final = 0xFFFF
-_SEND_KINDS: Final = [int(kind) for kind in TraceKind if kind not in RX_KINDS]
+_SEND_KINDS: Final = [int(kind) for kind in TraceKind if kind not in RX_KINDS or kind == TraceKind.RX_LOCAL]
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class _Endpoint:
     reading: dict[tuple[int, int], _Fetch] = field(default_factory=dict)
     chains: list[Packet] = field(default_factory=list)
     running: dict[int, Packet] = field(default_factory=dict)
-    ended: deque[Packet] = field(default_factory=deque)
+    """By head, in the order in which they began: that is also the order of their completions."""
 
 
 def _ahead(a: int, b: int) -> int:
@@ -106,9 +108,7 @@ def decode(records: npt.NDArray[np.void], setups: dict[int, EndpointSetup]) -> l
                     packets.append(packet)
     for number, endpoint in endpoints.items():
         if endpoint.running:
-            raise LedgerError(f"{next(iter(endpoint.running.values()))}: still running when the trace ends")
-        if endpoint.ended:
-            raise LedgerError(f"{endpoint.ended[0]}: ended, but its completion never left")
+            raise LedgerError(f"{next(iter(endpoint.running.values()))}: its completion never left")
         if endpoint.setup.form == Form.FETCHED:
             _match_fetches(endpoint)
     for packet in packets:
@@ -140,19 +140,21 @@ def _event(endpoint: _Endpoint, number: int, kind: TraceKind, cycle: int, index:
         if packet is None:
             raise LedgerError(f"endpoint {number} chain {index}: {kind.name} at cycle {cycle} before its GRANT")
         if kind in _CHAIN_STAMPS:
-            stamp = _CHAIN_STAMPS[kind]
-            if stamp in packet.stamps:
-                raise LedgerError(f"{packet}: second {kind.name} at cycle {cycle}")
-            packet.stamps[stamp] = cycle
+            _stamp(packet, kind, cycle)
             if kind == TraceKind.READ_OUT and packet.form == PacketForm.INLINE:
                 packet.form = PacketForm.PUSHED
         if kind == TraceKind.WIRE_LAST:
-            packet.frame_bytes = info
+            packet.frame_bytes += info
         elif kind == TraceKind.FAILED:
             packet.status, packet.failed_at = Status(info), cycle
-        if kind in (TraceKind.WIRE_LAST, TraceKind.FAILED):
-            endpoint.ended.append(endpoint.running.pop(index))
     return begun
+
+
+def _stamp(packet: Packet, kind: TraceKind, cycle: int) -> None:
+    """Of a segmented chain: each moment is its first segment's, but the last beat on the wire its last one's."""
+    stamp = _CHAIN_STAMPS[kind]
+    if stamp not in packet.stamps or stamp == Stamp.WIRE_LAST:
+        packet.stamps[stamp] = cycle
 
 
 def _begin(endpoint: _Endpoint, number: int, head: int) -> Packet:
@@ -175,14 +177,17 @@ def _begin(endpoint: _Endpoint, number: int, head: int) -> Packet:
 
 
 def _completion_out(endpoint: _Endpoint, number: int, cycle: int, index: int, entries: int) -> list[Packet]:
-    if entries > len(endpoint.ended):
-        raise LedgerError(
-            f"endpoint {number}: CPL_OUT of {entries} entries from {index} at cycle {cycle},"
-            f" but only {len(endpoint.ended)} chains have ended"
-        )
-    batch = [endpoint.ended.popleft() for _ in range(entries)]
-    for packet in batch:
+    batch = []
+    for n in range(entries):
+        if not endpoint.running:
+            raise LedgerError(
+                f"endpoint {number}: completion {index + n} left at cycle {cycle}, but no chain is running"
+            )
+        packet = endpoint.running.pop(next(iter(endpoint.running)))
+        if packet.failed_at is None and not packet.stamps.keys() & _LAST_STAMPS:
+            raise LedgerError(f"{packet}: its completion left at cycle {cycle}, before it was over")
         packet.stamps[Stamp.CPL_OUT] = cycle
+        batch.append(packet)
     return batch
 
 

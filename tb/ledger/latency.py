@@ -14,7 +14,7 @@ from rich.table import Table
 from sw.abi.registers import Status
 from sw.platform import CYCLE_NS
 from tb.ledger.row import Row
-from tb.ledger.stages import PacketForm, nic_share_stages, stages_of
+from tb.ledger.stages import PacketForm, nic_share_stages
 
 NIC_SHARE: Final = "NIC share"
 TOTAL: Final = "end to end"
@@ -39,29 +39,28 @@ class StageLatency:
 def nic_share(packet: Row) -> int:
     """Cycles in which the NIC itself is at work on the packet; see `tb.ledger.stages.STAGES`."""
     cycles = packet.stages()
-    return sum(cycles[stage.name] for stage in nic_share_stages(packet.form))
+    return sum(cycles[stage.name] for stage in nic_share_stages(packet.form, inside=packet.inside))
 
 
 def latencies(packets: Iterable[Row]) -> list[StageLatency]:
     """Each stage of each form, then its NIC share and end-to-end time; failed packets are left out."""
-    samples: dict[PacketForm, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    samples: dict[tuple[int, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    forms = list(PacketForm)
     for packet in packets:
         if packet.status == Status.OK:
-            cycles = packet.stages()
-            for name, taken in cycles.items():
-                samples[packet.form][name].append(taken)
-            share = sum(cycles[stage.name] for stage in nic_share_stages(packet.form))
-            samples[packet.form][NIC_SHARE].append(share)
-            samples[packet.form][TOTAL].append(packet.total)
+            taken = samples[forms.index(packet.form), packet.path]
+            for name, cycles in packet.stages().items():
+                taken[name].append(cycles)
+            taken[NIC_SHARE].append(nic_share(packet))
+            taken[TOTAL].append(packet.total)
     return [
-        _summary(form, name, samples[form][name])
-        for form in PacketForm
-        if form in samples
-        for name in [*(stage.name for stage in stages_of(form)), NIC_SHARE, TOTAL]
+        _summary(path, name, samples[order, path][name])
+        for order, path in sorted(samples)
+        for name in samples[order, path]
     ]
 
 
-def _summary(form: PacketForm, name: str, taken: list[int]) -> StageLatency:
+def _summary(form: str, name: str, taken: list[int]) -> StageLatency:
     # inverted_cdf picks an observation, so that cycles stay whole
     low, median, p99, high = (int(v) for v in np.percentile(taken, [0, 50, 99, 100], method="inverted_cdf"))
     return StageLatency(form, name, len(taken), low, median, p99, high)

@@ -23,15 +23,25 @@ class Row:
     failed_at: int | None = None
 
     @property
+    def inside(self) -> bool:
+        """A send that stayed inside the NIC: for siblings only."""
+        return Stamp.RX_LOCAL in self.stamps and Stamp.DOORBELL in self.stamps and Stamp.WIRE_FIRST not in self.stamps
+
+    @property
+    def path(self) -> str:
+        """What its latency is grouped by."""
+        return f"{self.form} to sibling" if self.inside else str(self.form)
+
+    @property
     def total(self) -> int:
         """End-to-end cycles: first stamp of the form to completion visible."""
-        chain = stages_of(self.form)
+        chain = stages_of(self.form, inside=self.inside)
         return self.stamps[chain[-1].end] - self.stamps[chain[0].start]
 
     def stages(self) -> dict[str, int]:
         """Cycles by stage. Raises `LedgerError` when a stamp is missing, a stage is negative or they do not add up."""
         cycles: dict[str, int] = {}
-        for stage in stages_of(self.form):
+        for stage in stages_of(self.form, inside=self.inside):
             for stamp in (stage.start, stage.end):
                 if stamp not in self.stamps:
                     raise LedgerError(f"{self} ({self.form}): no stamp {stamp}; it has {self.stamps}")

@@ -51,6 +51,8 @@ class Stage:
     start: Stamp
     end: Stamp
     forms: frozenset[PacketForm]
+    inside: bool | None = None
+    """Of sends: only those that stay inside the NIC (True), only those that take the wire (False), or both."""
     nic: bool = False
     """Part of the NIC's share of latency: the NIC itself is at work, not the wire, the link or host memory."""
 
@@ -73,9 +75,11 @@ STAGES: Final = (
     Stage("copy", Stamp.AUTHORISED, Stamp.DATA_IN, _INLINE, nic=True),
     Stage("issue read", Stamp.AUTHORISED, Stamp.READ_OUT, _READS, nic=True),
     Stage("payload read", Stamp.READ_OUT, Stamp.DATA_IN, _READS),
-    Stage("to wire", Stamp.DATA_IN, Stamp.WIRE_FIRST, _SENDS, nic=True),
-    Stage("on wire", Stamp.WIRE_FIRST, Stamp.WIRE_LAST, _SENDS),
-    Stage("to completion", Stamp.WIRE_LAST, Stamp.CPL_OUT, _SENDS),
+    Stage("to wire", Stamp.DATA_IN, Stamp.WIRE_FIRST, _SENDS, inside=False, nic=True),
+    Stage("on wire", Stamp.WIRE_FIRST, Stamp.WIRE_LAST, _SENDS, inside=False),
+    Stage("to completion", Stamp.WIRE_LAST, Stamp.CPL_OUT, _SENDS, inside=False),
+    Stage("to switch", Stamp.DATA_IN, Stamp.RX_LOCAL, _SENDS, inside=True, nic=True),
+    Stage("delivery and completion", Stamp.RX_LOCAL, Stamp.CPL_OUT, _SENDS, inside=True),
     Stage("completion visible", Stamp.CPL_OUT, Stamp.CPL_VISIBLE, _SENDS),
     Stage("arrival", Stamp.RX_FIRST, Stamp.RX_LAST, _RECEIVED),
     Stage("to buffers", Stamp.RX_LAST, Stamp.RX_GRANT, _RECEIVED, nic=True),
@@ -89,11 +93,14 @@ STAGES: Final = (
 receive's from the last beat of the frame to the last beat of its completion."""
 
 
-def stages_of(form: PacketForm) -> tuple[Stage, ...]:
-    """The stages of one form, in order; they lead from its first stamp to its last without a gap."""
-    return tuple(stage for stage in STAGES if form in stage.forms)
+def stages_of(form: PacketForm, *, inside: bool = False) -> tuple[Stage, ...]:
+    """The stages of one form, in order; they lead from its first stamp to its last without a gap.
+
+    `inside`: of a send that goes to siblings only.
+    """
+    return tuple(s for s in STAGES if form in s.forms and s.inside in (None, inside))
 
 
-def nic_share_stages(form: PacketForm) -> tuple[Stage, ...]:
+def nic_share_stages(form: PacketForm, *, inside: bool = False) -> tuple[Stage, ...]:
     """The stages of one form in which the NIC itself is at work."""
-    return tuple(stage for stage in stages_of(form) if stage.nic)
+    return tuple(stage for stage in stages_of(form, inside=inside) if stage.nic)

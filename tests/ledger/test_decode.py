@@ -208,6 +208,34 @@ def test_a_completion_that_was_blocked_is_not_taken_for_the_next() -> None:
         decode(trace(*(e for e in INLINE_PACKET if e[1] != K.CPL_VISIBLE), *second), {2: PUSHED})
 
 
+def test_a_frame_for_siblings_only() -> None:
+    inside = [e for e in INLINE_PACKET if e[1] not in (K.WIRE_FIRST, K.WIRE_LAST)]
+    [packet] = decode(trace(*inside, (115, K.RX_LOCAL, 2, 5, 77)), {2: PUSHED})
+    assert (packet.path, packet.inside) == ("inline to sibling", True)
+    assert packet.stages() == {
+        "doorbell to grant": 4,
+        "authorise": 1,
+        "copy": 8,
+        "to switch": 2,
+        "delivery and completion": 22,
+        "completion visible": 50,
+    }
+    assert nic_share(packet) == 15
+
+
+def test_a_segmented_chain_is_one_row() -> None:
+    second: list[Event] = [
+        (110, K.GRANT, 2, 5, 0),
+        (112, K.AUTHORISED, 2, 5, 0),
+        (114, K.DATA_IN, 2, 5, 0),
+        (131, K.WIRE_FIRST, 2, 5, 0),
+        (136, K.WIRE_LAST, 2, 5, 100),
+    ]
+    [packet] = decode(trace(*INLINE_PACKET, *second), {2: PUSHED})
+    assert packet.stages()["on wire"] == 20
+    assert (packet.stages()["to wire"], packet.frame_bytes, packet.total) == (3, 164, 87)
+
+
 def test_other_endpoints_are_left_out() -> None:
     packets = decode(trace(*INLINE_PACKET, *FETCHED_PACKET), {1: FETCHED})
     assert [p.endpoint for p in packets] == [1]
@@ -218,7 +246,7 @@ def test_other_endpoints_are_left_out() -> None:
     [
         (K.DOORBELL, "granted before a ring write that covers its head"),
         (K.GRANT, "before its GRANT"),
-        (K.WIRE_LAST, "only 0 chains have ended"),
+        (K.WIRE_LAST, "left at cycle 137, before it was over"),
         (K.CPL_OUT, "its completion never left"),
         (K.CPL_VISIBLE, "never visible"),
     ],
