@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sw.abi.registers import Completion, NicControl, SendDescriptor
+from sw.abi.registers import Completion, NicControl, ReceiveCompletion, SendDescriptor
 from sw.platform import CYCLE_NS
 
 WIRE_GBPS: Final = 10.0
@@ -18,11 +18,15 @@ FETCH_BATCH: Final = NicControl.CAPS_FETCH_BATCH_VALUE
 COMPLETION_BATCH: Final = 8
 """Completion entries of one write at most."""
 BEAT_BYTES: Final = 8
+DW_BYTES: Final = 4
 FRAMING_BEATS: Final = 1
 """Of each TLP: sequence number and LCRC."""
 DLLP_BEATS: Final = 32
 """A busy link gives one beat in this many and one to acknowledge and credit packets."""
 READ_HEADER: Final = 16
+WRITE_HEADER: Final = 16
+RECEIVE_PAD: Final = 2
+"""Bytes of a receive buffer before the frame."""
 COMPLETION_HEADER: Final = 12
 
 
@@ -69,6 +73,31 @@ def frame_rate(frame_bytes: int, read_ns: float) -> Bound:
         "bus downstream": down,
         "bus upstream": up,
     }
+    return _lowest(limits)
+
+
+def receive_mpps(frame_bytes: int, mps: int, buffer_bytes: int) -> float:
+    """Received frames that Gen1 x8 carries upstream: payload writes, completions in full batches, fetches of buffers."""
+    up = 0.0
+    left, room = frame_bytes, buffer_bytes - RECEIVE_PAD
+    while left:
+        part = min(left, room)
+        # a write covers whole DWs: the first one of a buffer holds the pad
+        span = -(-(buffer_bytes - room + part) // DW_BYTES) * DW_BYTES
+        up += sum(_beats(WRITE_HEADER + min(mps, span - at)) for at in range(0, span, mps))
+        up += _beats(READ_HEADER) / FETCH_BATCH
+        left, room = left - part, buffer_bytes
+    up += _beats(WRITE_HEADER + COMPLETION_BATCH * ReceiveCompletion.BYTES) / COMPLETION_BATCH
+    return 1000 / CYCLE_NS * DLLP_BEATS / (DLLP_BEATS + 1) / up
+
+
+def receive_rate(frame_bytes: int, mps: int, buffer_bytes: int) -> Bound:
+    """The lower of wire and bus for received frames, in Mpps."""
+    limits = {"wire": wire_mpps(frame_bytes), "bus upstream": receive_mpps(frame_bytes, mps, buffer_bytes)}
+    return _lowest(limits)
+
+
+def _lowest(limits: dict[str, float]) -> Bound:
     binds = min(limits, key=limits.__getitem__)
     others = ", ".join(f"{name} {value:.2f}" for name, value in limits.items() if name != binds)
     return Bound(limits[binds], f"{binds} ({others})")

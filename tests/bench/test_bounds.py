@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tb.bench.bounds import bus_mpps, frame_rate, tag_mpps, wire_gbps, wire_mpps
+from tb.bench.bounds import bus_mpps, frame_rate, receive_mpps, receive_rate, tag_mpps, wire_gbps, wire_mpps
 
 
 def test_wire_against_published_figures() -> None:
@@ -37,3 +37,18 @@ def test_the_lowest_limit_binds_and_is_named() -> None:
     slow = frame_rate(60, 4000)
     assert slow.binds.startswith("15 tags at 4000 ns ")
     assert slow.value == tag_mpps(4000)
+
+
+def test_receive_by_hand() -> None:
+    # 60 bytes behind 2 of pad are 16 DWs: 20 with the header, 10 beats and 1; a read of 16 buffers is 3 beats; a
+    # completion write of 8 entries is 18 beats and 1
+    assert receive_mpps(60, 128, 2048) == pytest.approx(250 * 32 / 33 / (11 + 3 / 16 + 19 / 8))
+    # 1514: 1516 bytes are 11 writes of 128 (18 + 1 beats) and one of 108 (15.5, so 16, + 1)
+    assert receive_mpps(1514, 128, 2048) == pytest.approx(250 * 32 / 33 / (11 * 19 + 17 + 3 / 16 + 19 / 8))
+    # 9014 in buffers of 4096: 32 writes, 32 writes, and 824 bytes: 6 of 128 and one of 56 (9 + 1 beats)
+    assert receive_mpps(9014, 128, 4096) == pytest.approx(250 * 32 / 33 / (70 * 19 + 10 + 9 / 16 + 19 / 8))
+
+
+def test_receive_is_bound_by_the_wire_or_the_bus() -> None:
+    assert receive_rate(60, 128, 2048).binds.startswith("wire ")
+    assert receive_rate(1514, 128, 2048).value == wire_mpps(1514)
