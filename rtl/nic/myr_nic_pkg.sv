@@ -91,6 +91,14 @@ package myr_nic_pkg;
     parse_header.ethertype = parse_header.has_tag ? {bytes[135:128], bytes[143:136]} : {bytes[103:96], bytes[111:104]};
   endfunction
 
+  /// A whole frame in the receive buffer.
+  typedef struct packed {
+    logic [RxBufferW-1:0] base;    ///< first word, in a circular store
+    logic [LenW-1:0]      len;     ///< bytes without FCS
+    logic [15:0]          number;  ///< frame number of the trace
+    frame_header_t        header;
+  } rx_frame_t;
+
   /// A frame for the receive side: where its bytes are, and who gets it.
   typedef struct packed {
     logic                  sibling; ///< the bytes are in slot `slot` of the frame buffer, else in the receive buffer
