@@ -39,6 +39,18 @@ module myr_nic
     output logic [3:0]       wire_bytes_o,
     /// Lane 0 in bits 7:0.
     output logic [63:0]      wire_data_o,
+    /// Beat from the wire.
+    input  wire logic        wire_rx_valid_i,
+    /// Preamble.
+    input  wire logic        wire_rx_first_i,
+    /// Last beat of a frame.
+    input  wire logic        wire_rx_last_i,
+    /// Bytes of the beat, 1 to 8.
+    input  wire logic [3:0]  wire_rx_bytes_i,
+    /// The line signals an error in it.
+    input  wire logic        wire_rx_error_i,
+    /// Lane 0 in bits 7:0.
+    input  wire logic [63:0] wire_rx_data_i,
     /// Cycle counter of the machine.
     input  wire logic [63:0] cycle_i,
     /// Trace port, a lane for each `trace_kind_e`.
@@ -249,12 +261,51 @@ module myr_nic
       .read_data_o(frame_read_data)
   );
 
+  logic [47:0] mac;
+  logic        wire_pause, pause_in, pause_out;
+  logic [15:0] pause_quanta;
+
+  assign mac = {hw_out.MAC_HI.address.value, hw_out.MAC_LO.address.value};
+
   myr_mac_tx u_mac (
       .clk_i, .rst_i, .cycle_i, .frame_valid_i(tx_frame), .frame_slot_i(tx_slot), .frame_len_i(tx_len),
       .frame_status_i(tx_status), .frame_ep_i(tx_ep), .frame_next_i(tx_next), .frame_done_o(tx_frame_done),
       .read_addr_o(frame_read_addr), .read_data_i(frame_read_data), .end_o(chain_end), .end_valid_o(chain_end_valid),
-      .end_ready_i(chain_end_ready), .wire_valid_o, .wire_first_o, .wire_last_o, .wire_bytes_o, .wire_data_o
+      .end_ready_i(chain_end_ready), .pause_valid_i(pause_in && hw_out.SWITCH_CTRL.pause_rx.value),
+      .pause_quanta_i(pause_quanta), .xoff_i(pause_out && hw_out.SWITCH_CTRL.pause_tx.value), .mac_i(mac),
+      .wire_valid_o, .wire_first_o, .wire_last_o, .wire_bytes_o, .wire_data_o, .wire_pause_o(wire_pause)
   );
+
+  // ---- frames from the wire ------------------------------------------------------------------
+  logic        rx_word_valid, rx_end, rx_keep, rx_overflow, rx_frame_valid, rx_release_q;
+  logic [63:0] rx_word, unused_rx_data;
+  rx_frame_t   rx_end_frame, rx_frame;
+  logic        rx_first, rx_last, mac_drop;
+  logic [15:0] rx_first_number, unused_number;
+  rx_drop_e    mac_drop_reason, last_drop_q;
+
+  myr_mac_rx u_mac_rx (
+      .clk_i, .rst_i, .wire_valid_i(wire_rx_valid_i), .wire_first_i(wire_rx_first_i), .wire_last_i(wire_rx_last_i),
+      .wire_bytes_i(wire_rx_bytes_i), .wire_error_i(wire_rx_error_i), .wire_data_i(wire_rx_data_i), .mac_i(mac),
+      .word_valid_o(rx_word_valid), .word_o(rx_word), .end_valid_o(rx_end), .end_keep_o(rx_keep),
+      .end_frame_o(rx_end_frame), .overflow_i(rx_overflow), .pause_valid_o(pause_in), .pause_quanta_o(pause_quanta),
+      .drop_valid_o(mac_drop), .drop_reason_o(mac_drop_reason), .first_o(rx_first), .first_number_o(rx_first_number),
+      .last_o(rx_last), .number_take_i(1'b0), .number_o(unused_number)
+  );
+
+  myr_rx_buffer u_rx_buffer (
+      .clk_i, .rst_i, .word_valid_i(rx_word_valid), .word_i(rx_word), .end_valid_i(rx_end), .end_keep_i(rx_keep),
+      .end_frame_i(rx_end_frame), .overflow_o(rx_overflow), .frame_o(rx_frame), .frame_valid_o(rx_frame_valid),
+      .frame_ready_i(1'b1), .release_i(rx_release_q), .read_addr_i(rx_frame.base), .read_data_o(unused_rx_data),
+      .xoff_words_i(hw_out.PAUSE_LIMITS.xoff.value), .xon_words_i(hw_out.PAUSE_LIMITS.xon.value), .xoff_o(pause_out)
+  );
+
+  // u_rx_buffer frame taken and released
+  always_ff @(posedge clk_i) begin
+    rx_release_q <= !rst_i && rx_frame_valid;
+    if (mac_drop) last_drop_q <= mac_drop_reason;
+    if (rst_i) last_drop_q <= rx_drop_e'(0);
+  end
 
   // ---- completions ---------------------------------------------------------------------------
   logic        mwr_valid, mwr_next, mwr_done, retire;
@@ -299,7 +350,7 @@ module myr_nic
     hw_in.CAPS.read_tags.next   = 8'(ReadTags);
     hw_in.CYCLE_LO.lo.next = cycle_i[31:0];
     hw_in.CYCLE_HI.hi.next = cycle_i[63:32];
-    hw_in.FRAMES.count.incr         = wire_valid_o && wire_last_o;
+    hw_in.FRAMES.count.incr         = wire_valid_o && wire_last_o && !wire_pause;
     hw_in.FAILED_CHAINS.count.incr  = chain_failed;
     hw_in.AUTH_CHECKS.count.incr    = checked;
     hw_in.AUTH_DENIED.count.incr    = denied;
@@ -310,21 +361,21 @@ module myr_nic
     hw_in.EP_TABLE.rd_ack  = table_rd_ack;
     hw_in.EP_TABLE.rd_data = table_rdata;
     hw_in.EP_TABLE.wr_ack  = table_wr_ack;
-    hw_in.RX_FRAMES.count.incr = 1'b0;
-    hw_in.RX_BAD_FCS.count.incr = 1'b0;
-    hw_in.RX_RUNT.count.incr = 1'b0;
-    hw_in.RX_OVERSIZE.count.incr = 1'b0;
-    hw_in.RX_BAD_FRAMING.count.incr = 1'b0;
-    hw_in.RX_PAUSE.count.incr = 1'b0;
-    hw_in.RX_OVERFLOW.count.incr = 1'b0;
+    hw_in.RX_FRAMES.count.incr = rx_end && rx_keep;
+    hw_in.RX_BAD_FCS.count.incr = mac_drop && mac_drop_reason == RxDropBadFcs;
+    hw_in.RX_RUNT.count.incr = mac_drop && mac_drop_reason == RxDropRunt;
+    hw_in.RX_OVERSIZE.count.incr = mac_drop && mac_drop_reason == RxDropOversize;
+    hw_in.RX_BAD_FRAMING.count.incr = mac_drop && mac_drop_reason == RxDropBadFraming;
+    hw_in.RX_PAUSE.count.incr = pause_in;
+    hw_in.RX_OVERFLOW.count.incr = mac_drop && mac_drop_reason == RxDropOverflow;
     hw_in.RX_FILTERED_UNICAST.count.incr = 1'b0;
     hw_in.RX_FILTERED_MULTICAST.count.incr = 1'b0;
-    hw_in.TX_PAUSE.count.incr = 1'b0;
+    hw_in.TX_PAUSE.count.incr = wire_valid_o && wire_last_o && wire_pause;
     hw_in.LOCAL_FRAMES.count.incr = 1'b0;
     hw_in.SPOOFED_FRAMES.count.incr = 1'b0;
     hw_in.RX_NO_BUFFER.count.incr = 1'b0;
     hw_in.INTERRUPTS.count.incr = 1'b0;
-    hw_in.RX_LAST_DROP.reason.next = '0;
+    hw_in.RX_LAST_DROP.reason.next = last_drop_q;
     hw_in.RX_LAST_DROP.endpoint.next = '0;
     hw_in.PORT_TABLE = '{rd_ack: hw_out.PORT_TABLE.req && !hw_out.PORT_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.PORT_TABLE.req && hw_out.PORT_TABLE.req_is_wr};
     hw_in.GROUP_TABLE = '{rd_ack: hw_out.GROUP_TABLE.req && !hw_out.GROUP_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.GROUP_TABLE.req && hw_out.GROUP_TABLE.req_is_wr};
@@ -365,14 +416,19 @@ module myr_nic
     trace_o[TraceKindReadOut] = '{valid: sent && !sent_fetch && sent_first, age: '0, endpoint: sent_ep,
                                   index: sent_index, info: '0};
     trace_o[TraceKindDataIn] = data_in;
-    trace_o[TraceKindWireFirst] = '{valid: wire_valid_o && wire_first_o, age: '0, endpoint: wire_ep_q,
+    trace_o[TraceKindWireFirst] = '{valid: wire_valid_o && wire_first_o && !wire_pause, age: '0, endpoint: wire_ep_q,
                                     index: wire_head_q, info: '0};
-    trace_o[TraceKindWireLast] = '{valid: wire_valid_o && wire_last_o, age: '0, endpoint: wire_ep_q,
+    trace_o[TraceKindWireLast] = '{valid: wire_valid_o && wire_last_o && !wire_pause, age: '0, endpoint: wire_ep_q,
                                    index: wire_head_q, info: 32'(wire_len_q)};
     trace_o[TraceKindCplOut] = '{valid: retire, age: '0, endpoint: retire_ep, index: retire_index,
                                  info: 32'(retire_count)};
     trace_o[TraceKindFailed] = '{valid: chain_failed, age: '0, endpoint: chain_end.ep, index: tx_head,
                                  info: 32'(chain_end.status)};
+    trace_o[TraceKindRxFirst] = '{valid: rx_first, age: '0, endpoint: '0, index: rx_first_number, info: '0};
+    trace_o[TraceKindRxLast] = '{valid: rx_last, age: 4'd1, endpoint: '0, index: rx_end_frame.number,
+                                 info: 32'(rx_end_frame.len)};
+    trace_o[TraceKindRxDrop] = '{valid: mac_drop, age: '0, endpoint: '0, index: rx_end_frame.number,
+                                 info: 32'(mac_drop_reason)};
   end
 endmodule
 `default_nettype wire
