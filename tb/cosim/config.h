@@ -35,6 +35,8 @@ struct HostConfig {
     uint32_t starvation_permille;
     uint32_t reorder;
     uint32_t random_split;
+    // the far end of the line stops for the NIC's pause frames
+    uint32_t peer_pause;
 };
 
 }  // namespace myr

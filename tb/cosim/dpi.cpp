@@ -105,6 +105,19 @@ void myr_host_trace_clear(void* host) { self(host)->trace().clear(); }
 uint64_t myr_host_frame_count(void* host) { return self(host)->wire().frames().size(); }
 const myr::WireFrame* myr_host_frames(void* host) { return self(host)->wire().frames().data(); }
 const uint8_t* myr_host_frame_bytes(void* host) { return self(host)->wire().bytes().data(); }
+// `not_before`: cycle of its preamble at the earliest.
+void myr_host_wire_send(void* host, const uint8_t* data, uint64_t size, uint64_t not_before, uint32_t error) {
+    self(host)->wire_in().send(data, size, not_before, error != 0);
+}
+
+// Frames that have not arrived completely.
+uint64_t myr_host_wire_waiting(void* host) { return self(host)->wire_in().waiting(); }
+
+// 1: there is a frame already, and no wait begins.
+int32_t myr_host_wire_wait(void* host, uint64_t id, uint64_t deadline) {
+    return self(host)->wire_wait(id, deadline) ? 0 : 1;
+}
+
 void myr_host_frames_drain(void* host) { self(host)->wire().drain(); }
 
 }  // extern "C"

@@ -1,5 +1,7 @@
 #include "host.h"
 
+#include <algorithm>
+
 namespace myr {
 
 Host::Host(const HostConfig& config)
@@ -57,6 +59,12 @@ const HostOut& Host::cycle(const HostIn& in) {
         out_.reg_address = port.address;
         out_.reg_data = port.data;
     }
+    LineBeat beat;
+    if (wire_in_.step(now_ + 1, beat)) {
+        out_.wire_data = beat.data;
+        flags |= kWireValid | (beat.first ? kWireFirst : 0U) | (beat.last ? kWireLast : 0U) |
+                 (beat.error ? kWireError : 0U) | beat.bytes << kWireBytesShift;
+    }
     if (link_rng_.permille(config_.link_stall_permille)) flags |= kStallUp;
     if (link_rng_.permille(config_.link_stall_permille)) flags |= kStallDn;
     if (!rc_rng_.permille(config_.rc_stall_permille)) flags |= kUpReady;
@@ -72,6 +80,22 @@ const HostOut& Host::cycle(const HostIn& in) {
 void Host::wire_beat(uint64_t cycle, uint64_t data, uint32_t count, bool first, bool last) {
     const char* wrong = wire_.beat(cycle, data, count, first, last);
     if (wrong != nullptr) fail(std::string("wire: ") + wrong);
+    if (config_.peer_pause != 0 && wire_.pause() >= 0) wire_in_.pause(cycle, static_cast<uint32_t>(wire_.pause()));
+    if (last && !wire_waits_.empty()) {
+        for (const uint64_t id : wire_waits_) waits_.finish(id, 0);
+        wire_waits_.clear();
+    }
+}
+
+bool Host::wire_wait(uint64_t id, uint64_t deadline) {
+    if (!wire_.frames().empty()) return false;
+    // those whose time is up
+    wire_waits_.erase(std::remove_if(wire_waits_.begin(), wire_waits_.end(),
+                                     [this](uint64_t old) { return !waits_.active(old); }),
+                      wire_waits_.end());
+    wire_waits_.push_back(id);
+    waits_.begin(id, deadline);
+    return true;
 }
 
 void Host::fail(const std::string& message) {

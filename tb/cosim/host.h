@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "completer.h"
 #include "config.h"
@@ -15,6 +16,7 @@
 #include "waits.h"
 #include "walker.h"
 #include "wire.h"
+#include "wire_in.h"
 
 namespace myr {
 
@@ -51,12 +53,13 @@ struct HostOut {
     uint64_t tx_fc;
     uint64_t walk_low;
     uint64_t walk_high;
+    uint64_t wire_data;
     uint32_t posted_landed;
     uint32_t flags;
     uint32_t reg_address;
     uint32_t reg_data;
 };
-static_assert(sizeof(HostOut) == 48, "host_out_t is 384 bits");
+static_assert(sizeof(HostOut) == 56, "host_out_t is 448 bits");
 
 enum HostOutFlag : uint32_t {
     kUpReady = 1 << 0,
@@ -73,6 +76,11 @@ enum HostOutFlag : uint32_t {
     kWake = 1 << 11,
 };
 constexpr uint32_t kWalkRspIdShift = 12;
+constexpr uint32_t kWireValid = 1 << 17;
+constexpr uint32_t kWireFirst = 1 << 18;
+constexpr uint32_t kWireLast = 1 << 19;
+constexpr uint32_t kWireError = 1 << 20;
+constexpr uint32_t kWireBytesShift = 21;
 
 class Host {
   public:
@@ -86,12 +94,16 @@ class Host {
     const HostOut& shown() const { return out_; }
     void wire_beat(uint64_t cycle, uint64_t data, uint32_t count, bool first, bool last);
 
+    // A wait that the next complete frame on the wire ends; false: there is one already, and no wait begins.
+    bool wire_wait(uint64_t id, uint64_t deadline);
+
     Memory& memory() { return memory_; }
     Completer& completer() { return completer_; }
     Cpu& cpu() { return cpu_; }
     Waits& waits() { return waits_; }
     Trace& trace() { return trace_; }
     Wire& wire() { return wire_; }
+    WireIn& wire_in() { return wire_in_; }
     const uint64_t& now() const { return now_; }
     // The first rule that the hardware has broken, or empty.
     const std::string& error() const { return error_; }
@@ -107,6 +119,8 @@ class Host {
     Waits waits_;
     Trace trace_;
     Wire wire_;
+    WireIn wire_in_;
+    std::vector<uint64_t> wire_waits_;
     Completer completer_;
     Downstream downstream_;
     Cpu cpu_;

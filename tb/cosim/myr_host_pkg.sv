@@ -29,7 +29,12 @@ package myr_host_pkg;
   typedef struct packed {
     bit [31:0]  reg_wdata;
     bit [31:0]  reg_addr;
-    bit [14:0]  spare;
+    bit [6:0]   spare;
+    bit [3:0]   wire_bytes;
+    bit         wire_error;
+    bit         wire_last;
+    bit         wire_first;
+    bit         wire_valid;
     bit [4:0]   walk_rsp_id;
     bit         wake;
     bit         stall_dn;
@@ -44,6 +49,7 @@ package myr_host_pkg;
     bit         dn_valid;
     bit         up_ready;
     bit [31:0]  posted_landed;
+    bit [63:0]  wire_data;  // line towards the NIC
     bit [127:0] walk_data;
     bit [63:0]  tx_fc;      // fc_t in bits 39:0
     bit [63:0]  dn_data;

@@ -5,6 +5,7 @@
 /// Register stages between the NIC's pins and the host's functions (a cycle is named by `cycle_q` at its end):
 /// * NIC tx -> link (1 register) -> IOMMU (its own latency) -> `myr_host_cycle` (samples in the cycle of the transfer).
 /// * `myr_host_cycle` in cycle c sets `out_q`, seen by the IOMMU in cycle c + 1 -> link (1 register) -> NIC rx.
+/// * `myr_host_cycle` in cycle c sets the beat of the line towards the NIC that is on its pins in cycle c + 1.
 /// * Wire and trace beats are handed over in the cycle in which they are valid, with that cycle's number.
 module myr_top
   import myr_pkg::*;
@@ -128,6 +129,12 @@ module myr_top
       .wire_last_o (wire_last),
       .wire_bytes_o(wire_bytes),
       .wire_data_o (wire_data),
+      .wire_rx_valid_i(out_q.wire_valid),
+      .wire_rx_first_i(out_q.wire_first),
+      .wire_rx_last_i (out_q.wire_last),
+      .wire_rx_bytes_i(out_q.wire_bytes),
+      .wire_rx_error_i(out_q.wire_error),
+      .wire_rx_data_i (out_q.wire_data),
       .cycle_i     (cycle_q),
       .trace_o     (trace)
   );

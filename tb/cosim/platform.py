@@ -22,6 +22,8 @@ from tb.ledger.records import TRACE_DTYPE
 
 MMIO_WRITE_MAX: Final = 64
 MONITOR_MAX: Final = 64
+WIRE_SEND_MAX: Final = 1 << 16
+"""Bytes of a frame for the NIC at most; far above what it takes, so that its limit can be tried."""
 MMIO_READ_TIMEOUT_NS: Final = 1_000_000
 """Longer than any completion time-out of a PCIe root complex that software would wait for."""
 
@@ -72,6 +74,8 @@ class HostConfig:
     """Ready completions of different tags mix in random order; otherwise they keep the order of the requests."""
     random_split: bool = False
     """Completions end at any read completion boundary; otherwise they are as long as MPS allows."""
+    peer_pause: bool = False
+    """The far end of the line stops for the NIC's pause frames."""
 
     def __post_init__(self) -> None:
         limits = {
@@ -126,6 +130,7 @@ class _Config(ctypes.Structure):
             "starvation_permille",
             "reorder",
             "random_split",
+            "peer_pause",
         )
     ]
 
@@ -213,6 +218,9 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "frames": (ctypes.c_void_p, [ctypes.c_void_p]),
     "frame_bytes": (ctypes.c_void_p, [ctypes.c_void_p]),
     "frames_drain": (None, [ctypes.c_void_p]),
+    "wire_send": (None, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32]),
+    "wire_waiting": (ctypes.c_uint64, [ctypes.c_void_p]),
+    "wire_wait": (ctypes.c_int32, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]),
 }
 
 
@@ -322,6 +330,31 @@ class RtlPlatform:
         ]
         self._call["frames_drain"](self._host)
         return frames
+
+    async def wire_wait(self, timeout_ns: int) -> bool:
+        """Sleep until there is a frame that `wire_frames` has not returned yet; False when time was up first."""
+        ident, wait = self._begin()
+        if self._call["wire_wait"](self._host, ident, self._deadline(timeout_ns)):
+            del self._waits[ident]
+            return True
+        return await self._sleep(wait)
+
+    def wire_send(self, data: bytes, not_before_ns: int = 0, *, error: bool = False) -> None:
+        """Queue one frame, with FCS, on the line towards the NIC: 10 Gb/s, in order, 12 bytes of gap.
+
+        Its preamble arrives at `not_before_ns` (simulated time) at the earliest. `error`: the line signals an error
+        in the frame's middle beat. Length and FCS may be wrong.
+        """
+        if not 1 <= len(data) <= WIRE_SEND_MAX:
+            raise ValueError(f"wire_send of {len(data)} bytes: must be 1 to {WIRE_SEND_MAX}")
+        if not_before_ns < 0:
+            raise ValueError(f"wire_send not before {not_before_ns} ns: must not be negative")
+        self._check()
+        self._call["wire_send"](self._host, data, len(data), -(-not_before_ns // CYCLE_NS), int(error))
+
+    def wire_waiting(self) -> int:
+        """Frames of `wire_send` that have not arrived completely."""
+        return int(self._call["wire_waiting"](self._host))
 
     def trace(self) -> npt.NDArray[np.void]:
         """Trace records since the last call, of `TRACE_DTYPE`."""

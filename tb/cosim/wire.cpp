@@ -1,12 +1,17 @@
 #include "wire.h"
 
+#include <cstring>
+
 namespace myr {
 
 namespace {
-constexpr uint64_t kPreamble = 0xD555555555555555ULL;  // seven times 55, then the SFD
-}
+constexpr uint64_t kMinLength = 64;
+constexpr uint8_t kPauseAddress[6] = {0x01, 0x80, 0xC2, 0x00, 0x00, 0x01};
+constexpr uint8_t kPauseType[4] = {0x88, 0x08, 0x00, 0x01};
+}  // namespace
 
 const char* Wire::beat(uint64_t cycle, uint64_t data, uint32_t count, bool first, bool last) {
+    pause_ = -1;
     if (first == inside_) return first ? "a frame starts inside another" : "a beat outside any frame";
     if (first) {
         if (data != kPreamble || count != 8 || last) return "the first beat is not preamble and SFD";
@@ -20,6 +25,11 @@ const char* Wire::beat(uint64_t cycle, uint64_t data, uint32_t count, bool first
         open_.last_cycle = cycle;
         open_.length = bytes_.size() - open_.offset;
         frames_.push_back(open_);
+        const uint8_t* frame = bytes_.data() + open_.offset;
+        if (open_.length >= kMinLength && std::memcmp(frame, kPauseAddress, sizeof kPauseAddress) == 0 &&
+            std::memcmp(frame + 12, kPauseType, sizeof kPauseType) == 0) {
+            pause_ = frame[16] << 8 | frame[17];
+        }
         inside_ = false;
     }
     return nullptr;
