@@ -227,34 +227,85 @@ module myr_nic
       .authorised_index_o(authorised_index), .timed_out_o(timed_out)
   );
 
+  // ---- switch --------------------------------------------------------------------------------
+  logic          port_rd_ack, port_wr_ack, group_rd_ack, group_wr_ack;
+  logic [31:0]   port_rdata, group_rdata;
+  logic          wire_look, wire_group, send_look, send_to_wire, send_spoofed;
+  frame_header_t wire_header, send_header;
+  logic [Endpoints-1:0] wire_dest, send_dest;
+  logic [EpW-1:0] send_look_ep;
+
+  assign wire_look   = 1'b0;
+  assign wire_header = '0;
+
+  myr_switch u_switch (
+      .clk_i, .rst_i, .port_req_i(hw_out.PORT_TABLE.req), .port_write_i(hw_out.PORT_TABLE.req_is_wr),
+      .port_addr_i(hw_out.PORT_TABLE.addr), .port_data_i(hw_out.PORT_TABLE.wr_data), .port_rd_ack_o(port_rd_ack),
+      .port_wr_ack_o(port_wr_ack), .port_data_o(port_rdata), .group_req_i(hw_out.GROUP_TABLE.req),
+      .group_write_i(hw_out.GROUP_TABLE.req_is_wr), .group_addr_i(hw_out.GROUP_TABLE.addr),
+      .group_data_i(hw_out.GROUP_TABLE.wr_data), .group_rd_ack_o(group_rd_ack), .group_wr_ack_o(group_wr_ack),
+      .group_data_o(group_rdata), .policy_i(hw_out.SWITCH_CTRL.policy.value), .wire_valid_i(wire_look),
+      .wire_header_i(wire_header), .wire_dest_o(wire_dest), .wire_group_o(wire_group), .send_valid_i(send_look),
+      .send_header_i(send_header), .send_ep_i(send_look_ep), .send_dest_o(send_dest), .send_to_wire_o(send_to_wire),
+      .send_spoofed_o(send_spoofed)
+  );
+
   // ---- frames --------------------------------------------------------------------------------
-  logic        tx_frame, tx_frame_done;
+  logic        tx_frame, tx_frame_done, spoofed;
   logic [FrameW-1:0] tx_slot;
   logic [LenW-1:0]   tx_len;
-  status_e     tx_status;
   logic [EpW-1:0]    tx_ep;
   logic [15:0]       tx_head, tx_next;
-  logic [FrameAddrW-4:0] frame_read_addr;
-  logic [63:0]       frame_read_data;
-  trace_lane_t       data_in;
+  logic [FrameAddrW-4:0] frame_read_addr, job_read_addr;
+  logic [63:0]       frame_read_data, job_read_data;
+  trace_lane_t       data_in, job_lane;
+  chain_end_t        mac_end;
+  logic              mac_end_valid;
+  logic              job_valid, job_ready, job_done, number_take;
+  rx_job_t           job;
+  logic [FrameW-1:0] job_done_slot;
+  logic [15:0]       number_q, chain_head;
+  logic              silent, edit_ready;
+  logic [EpW-1:0]    silent_ep;
+  logic [FrameSlots-1:0] complete;
+  logic [63:0]       edit_read_data;
 
   myr_frame_buffer u_frames (
-      .clk_i, .rst_i, .free_o(slot_free), .free_slot_o(slot), .alloc_i(alloc), .alloc_ep_i(exec_ep),
+      .clk_i, .rst_i, .cycle_i, .free_o(slot_free), .free_slot_o(slot), .alloc_i(alloc), .alloc_ep_i(exec_ep),
       .piece_i(pay_valid && pay_ready), .piece_slot_i(pay_req.slot), .extra_i(extra), .extra_slot_i(extra_slot),
       .done_i(read_done), .close_i(close), .close_slot_i(close_slot), .close_head_i(head), .close_next_i(close_next),
-      .close_len_i(close_len), .close_status_i(close_status), .word_i(word), .inline_valid_i(inline_valid),
-      .inline_addr_i(inline_addr), .inline_data_i(inline_data), .inline_ready_o(inline_ready), .data_in_o(data_in),
-      .tx_valid_o(tx_frame), .tx_slot_o(tx_slot), .tx_len_o(tx_len), .tx_status_o(tx_status), .tx_ep_o(tx_ep),
-      .tx_head_o(tx_head), .tx_next_o(tx_next), .tx_done_i(tx_frame_done), .read_addr_i(frame_read_addr),
-      .read_data_o(frame_read_data)
+      .close_len_i(close_len), .close_status_i(close_status), .close_silent_i(1'b0), .hold_i('0),
+      .complete_o(complete), .word_i(word), .inline_valid_i(inline_valid), .inline_addr_i(inline_addr),
+      .inline_data_i(inline_data), .inline_ready_o(inline_ready), .edit_valid_i(1'b0), .edit_addr_i('0),
+      .edit_data_i('0), .edit_be_i('0), .edit_ready_o(edit_ready), .edit_read_addr_i('0),
+      .edit_read_data_o(edit_read_data), .data_in_o(data_in), .look_valid_o(send_look), .look_header_o(send_header),
+      .look_ep_o(send_look_ep), .look_dest_i(send_dest), .look_to_wire_i(send_to_wire),
+      .look_spoofed_i(send_spoofed), .spoofed_o(spoofed), .tx_valid_o(tx_frame), .tx_slot_o(tx_slot),
+      .tx_len_o(tx_len), .tx_ep_o(tx_ep), .tx_head_o(tx_head), .tx_next_o(tx_next), .tx_done_i(tx_frame_done),
+      .tx_stamp_i(mac_end.stamp), .read_addr_i(frame_read_addr), .read_data_o(frame_read_data),
+      .job_valid_o(job_valid), .job_o(job), .job_ready_i(job_ready), .number_i(number_q),
+      .number_take_o(number_take), .job_lane_o(job_lane), .job_done_i(job_done), .job_done_slot_i(job_done_slot),
+      .job_read_addr_i(job_read_addr), .job_read_data_o(job_read_data), .end_o(chain_end),
+      .end_valid_o(chain_end_valid), .end_ready_i(chain_end_ready), .end_head_o(chain_head), .silent_o(silent),
+      .silent_ep_o(silent_ep)
   );
 
   myr_mac_tx u_mac (
       .clk_i, .rst_i, .cycle_i, .frame_valid_i(tx_frame), .frame_slot_i(tx_slot), .frame_len_i(tx_len),
-      .frame_status_i(tx_status), .frame_ep_i(tx_ep), .frame_next_i(tx_next), .frame_done_o(tx_frame_done),
-      .read_addr_o(frame_read_addr), .read_data_i(frame_read_data), .end_o(chain_end), .end_valid_o(chain_end_valid),
-      .end_ready_i(chain_end_ready), .wire_valid_o, .wire_first_o, .wire_last_o, .wire_bytes_o, .wire_data_o
+      .frame_status_i(StatusOk), .frame_ep_i(tx_ep), .frame_next_i(tx_next), .frame_done_o(tx_frame_done),
+      .read_addr_o(frame_read_addr), .read_data_i(frame_read_data), .end_o(mac_end), .end_valid_o(mac_end_valid),
+      .end_ready_i(1'b1), .wire_valid_o, .wire_first_o, .wire_last_o, .wire_bytes_o, .wire_data_o
   );
+
+  // a frame for siblings is numbered and dropped
+  assign job_ready     = 1'b1;
+  assign job_read_addr = '0;
+  always_ff @(posedge clk_i) begin
+    job_done      <= job_valid && !rst_i;
+    job_done_slot <= job.slot;
+    if (number_take) number_q <= number_q + 16'd1;
+    if (rst_i) number_q <= '0;
+  end
 
   // ---- completions ---------------------------------------------------------------------------
   logic        mwr_valid, mwr_next, mwr_done, retire;
@@ -275,7 +326,7 @@ module myr_nic
 
   myr_endpoint_state u_state (
       .clk_i, .rst_i, .alloc_i(alloc), .alloc_ep_i(exec_ep), .retire_i(retire), .retire_ep_i(retire_ep),
-      .retire_count_i(retire_count), .halt_i(halt), .halt_ep_i(exec_ep), .start_i(start), .start_ep_i(start_ep),
+      .retire_count_i(retire_count), .silent_i(silent), .silent_ep_i(silent_ep), .halt_i(halt), .halt_ep_i(exec_ep), .start_i(start), .start_ep_i(start_ep),
       .look_ep_i(look_ep), .look_halted_o(look_halted), .status_ep_i(status_ep), .status_halted_o(status_halted),
       .status_busy_o(busy_flight)
   );
@@ -320,14 +371,14 @@ module myr_nic
     hw_in.RX_FILTERED_UNICAST.count.incr = 1'b0;
     hw_in.RX_FILTERED_MULTICAST.count.incr = 1'b0;
     hw_in.TX_PAUSE.count.incr = 1'b0;
-    hw_in.LOCAL_FRAMES.count.incr = 1'b0;
-    hw_in.SPOOFED_FRAMES.count.incr = 1'b0;
+    hw_in.LOCAL_FRAMES.count.incr = job_lane.valid;
+    hw_in.SPOOFED_FRAMES.count.incr = spoofed;
     hw_in.RX_NO_BUFFER.count.incr = 1'b0;
     hw_in.INTERRUPTS.count.incr = 1'b0;
     hw_in.RX_LAST_DROP.reason.next = '0;
     hw_in.RX_LAST_DROP.endpoint.next = '0;
-    hw_in.PORT_TABLE = '{rd_ack: hw_out.PORT_TABLE.req && !hw_out.PORT_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.PORT_TABLE.req && hw_out.PORT_TABLE.req_is_wr};
-    hw_in.GROUP_TABLE = '{rd_ack: hw_out.GROUP_TABLE.req && !hw_out.GROUP_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.GROUP_TABLE.req && hw_out.GROUP_TABLE.req_is_wr};
+    hw_in.PORT_TABLE = '{rd_ack: port_rd_ack, rd_data: port_rdata, wr_ack: port_wr_ack};
+    hw_in.GROUP_TABLE = '{rd_ack: group_rd_ack, rd_data: group_rdata, wr_ack: group_wr_ack};
     hw_in.IRQ_TABLE = '{rd_ack: hw_out.IRQ_TABLE.req && !hw_out.IRQ_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.IRQ_TABLE.req && hw_out.IRQ_TABLE.req_is_wr};
     hw_in.MSIX_TABLE = '{rd_ack: hw_out.MSIX_TABLE.req && !hw_out.MSIX_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.MSIX_TABLE.req && hw_out.MSIX_TABLE.req_is_wr};
     hw_in.RSS_TABLE = '{rd_ack: hw_out.RSS_TABLE.req && !hw_out.RSS_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.RSS_TABLE.req && hw_out.RSS_TABLE.req_is_wr};
@@ -369,9 +420,10 @@ module myr_nic
                                     index: wire_head_q, info: '0};
     trace_o[TraceKindWireLast] = '{valid: wire_valid_o && wire_last_o, age: '0, endpoint: wire_ep_q,
                                    index: wire_head_q, info: 32'(wire_len_q)};
+    trace_o[TraceKindRxLocal] = job_lane;
     trace_o[TraceKindCplOut] = '{valid: retire, age: '0, endpoint: retire_ep, index: retire_index,
                                  info: 32'(retire_count)};
-    trace_o[TraceKindFailed] = '{valid: chain_failed, age: '0, endpoint: chain_end.ep, index: tx_head,
+    trace_o[TraceKindFailed] = '{valid: chain_failed, age: '0, endpoint: chain_end.ep, index: chain_head,
                                  info: 32'(chain_end.status)};
   end
 endmodule
