@@ -18,6 +18,10 @@ module myr_endpoint_state
     input  wire logic [EpW-1:0] retire_ep_i,
     /// How many.
     input  wire logic [3:0]     retire_count_i,
+    /// A frame has ended that has no completion of its own.
+    input  wire logic           silent_i,
+    /// Of this endpoint.
+    input  wire logic [EpW-1:0] silent_ep_i,
     /// An endpoint's fetch has failed.
     input  wire logic           halt_i,
     /// Which.
@@ -41,10 +45,16 @@ module myr_endpoint_state
   logic [5:0]           flight_q[Endpoints];
   logic [Endpoints-1:0] halted_q;
 
+  // what an endpoint's count becomes with all three events of this cycle
+  function automatic logic [5:0] after(input logic [EpW-1:0] ep);
+    return flight_q[ep] + 6'(alloc_i && alloc_ep_i == ep) - 6'(silent_i && silent_ep_i == ep)
+           - ((retire_i && retire_ep_i == ep) ? 6'(retire_count_i) : 6'd0);
+  endfunction
+
   always_ff @(posedge clk_i) begin
-    if (alloc_i && !(retire_i && retire_ep_i == alloc_ep_i)) flight_q[alloc_ep_i] <= flight_q[alloc_ep_i] + 6'd1;
-    if (retire_i)
-      flight_q[retire_ep_i] <= flight_q[retire_ep_i] - 6'(retire_count_i) + 6'(alloc_i && retire_ep_i == alloc_ep_i);
+    if (alloc_i) flight_q[alloc_ep_i] <= after(alloc_ep_i);
+    if (silent_i) flight_q[silent_ep_i] <= after(silent_ep_i);
+    if (retire_i) flight_q[retire_ep_i] <= after(retire_ep_i);
     if (halt_i) halted_q[halt_ep_i] <= 1'b1;
     if (start_i) halted_q[start_ep_i] <= 1'b0;
     if (rst_i) begin

@@ -239,26 +239,66 @@ module myr_nic
       .authorised_index_o(authorised_index), .timed_out_o(timed_out)
   );
 
+  // ---- switch --------------------------------------------------------------------------------
+  logic          port_rd_ack, port_wr_ack, group_rd_ack, group_wr_ack;
+  logic [31:0]   port_rdata, group_rdata;
+  logic          wire_look, wire_group, send_look, send_to_wire, send_spoofed;
+  frame_header_t wire_header, send_header;
+  logic [Endpoints-1:0] wire_dest, send_dest;
+  logic [EpW-1:0] send_look_ep;
+
+  assign wire_header = rx_frame.header;
+
+  myr_switch u_switch (
+      .clk_i, .rst_i, .port_req_i(hw_out.PORT_TABLE.req), .port_write_i(hw_out.PORT_TABLE.req_is_wr),
+      .port_addr_i(hw_out.PORT_TABLE.addr), .port_data_i(hw_out.PORT_TABLE.wr_data), .port_rd_ack_o(port_rd_ack),
+      .port_wr_ack_o(port_wr_ack), .port_data_o(port_rdata), .group_req_i(hw_out.GROUP_TABLE.req),
+      .group_write_i(hw_out.GROUP_TABLE.req_is_wr), .group_addr_i(hw_out.GROUP_TABLE.addr),
+      .group_data_i(hw_out.GROUP_TABLE.wr_data), .group_rd_ack_o(group_rd_ack), .group_wr_ack_o(group_wr_ack),
+      .group_data_o(group_rdata), .policy_i(hw_out.SWITCH_CTRL.policy.value), .wire_valid_i(wire_look),
+      .wire_header_i(wire_header), .wire_dest_o(wire_dest), .wire_group_o(wire_group), .send_valid_i(send_look),
+      .send_header_i(send_header), .send_ep_i(send_look_ep), .send_dest_o(send_dest), .send_to_wire_o(send_to_wire),
+      .send_spoofed_o(send_spoofed)
+  );
+
   // ---- frames --------------------------------------------------------------------------------
-  logic        tx_frame, tx_frame_done;
+  logic        tx_frame, tx_frame_done, spoofed;
   logic [FrameW-1:0] tx_slot;
   logic [LenW-1:0]   tx_len;
-  status_e     tx_status;
   logic [EpW-1:0]    tx_ep;
   logic [15:0]       tx_head, tx_next;
-  logic [FrameAddrW-4:0] frame_read_addr;
-  logic [63:0]       frame_read_data;
-  trace_lane_t       data_in;
+  logic [FrameAddrW-4:0] frame_read_addr, job_read_addr;
+  logic [63:0]       frame_read_data, job_read_data;
+  trace_lane_t       data_in, job_lane;
+  chain_end_t        mac_end;
+  logic              mac_end_valid;
+  logic              job_valid, job_ready, job_done, number_take;
+  rx_job_t           job;
+  logic [FrameW-1:0] job_done_slot;
+  logic [15:0]       chain_head;
+  logic              silent, edit_ready;
+  logic [EpW-1:0]    silent_ep;
+  logic [FrameSlots-1:0] complete;
+  logic [63:0]       edit_read_data;
 
   myr_frame_buffer u_frames (
-      .clk_i, .rst_i, .free_o(slot_free), .free_slot_o(slot), .alloc_i(alloc), .alloc_ep_i(exec_ep),
+      .clk_i, .rst_i, .cycle_i, .free_o(slot_free), .free_slot_o(slot), .alloc_i(alloc), .alloc_ep_i(exec_ep),
       .piece_i(pay_valid && pay_ready), .piece_slot_i(pay_req.slot), .extra_i(extra), .extra_slot_i(extra_slot),
       .done_i(read_done), .close_i(close), .close_slot_i(close_slot), .close_head_i(head), .close_next_i(close_next),
-      .close_len_i(close_len), .close_status_i(close_status), .word_i(word), .inline_valid_i(inline_valid),
-      .inline_addr_i(inline_addr), .inline_data_i(inline_data), .inline_ready_o(inline_ready), .data_in_o(data_in),
-      .tx_valid_o(tx_frame), .tx_slot_o(tx_slot), .tx_len_o(tx_len), .tx_status_o(tx_status), .tx_ep_o(tx_ep),
-      .tx_head_o(tx_head), .tx_next_o(tx_next), .tx_done_i(tx_frame_done), .read_addr_i(frame_read_addr),
-      .read_data_o(frame_read_data)
+      .close_len_i(close_len), .close_status_i(close_status), .close_silent_i(1'b0), .hold_i('0),
+      .complete_o(complete), .word_i(word), .inline_valid_i(inline_valid), .inline_addr_i(inline_addr),
+      .inline_data_i(inline_data), .inline_ready_o(inline_ready), .edit_valid_i(1'b0), .edit_addr_i('0),
+      .edit_data_i('0), .edit_be_i('0), .edit_ready_o(edit_ready), .edit_read_addr_i('0),
+      .edit_read_data_o(edit_read_data), .data_in_o(data_in), .look_valid_o(send_look), .look_header_o(send_header),
+      .look_ep_o(send_look_ep), .look_dest_i(send_dest), .look_to_wire_i(send_to_wire),
+      .look_spoofed_i(send_spoofed), .spoofed_o(spoofed), .tx_valid_o(tx_frame), .tx_slot_o(tx_slot),
+      .tx_len_o(tx_len), .tx_ep_o(tx_ep), .tx_head_o(tx_head), .tx_next_o(tx_next), .tx_done_i(tx_frame_done),
+      .tx_stamp_i(mac_end.stamp), .read_addr_i(frame_read_addr), .read_data_o(frame_read_data),
+      .job_valid_o(job_valid), .job_o(job), .job_ready_i(job_ready), .number_i(number),
+      .number_take_o(number_take), .job_lane_o(job_lane), .job_done_i(job_done), .job_done_slot_i(job_done_slot),
+      .job_read_addr_i(job_read_addr), .job_read_data_o(job_read_data), .end_o(chain_end),
+      .end_valid_o(chain_end_valid), .end_ready_i(chain_end_ready), .end_head_o(chain_head), .silent_o(silent),
+      .silent_ep_o(silent_ep)
   );
 
   logic [47:0] mac;
@@ -269,20 +309,23 @@ module myr_nic
 
   myr_mac_tx u_mac (
       .clk_i, .rst_i, .cycle_i, .frame_valid_i(tx_frame), .frame_slot_i(tx_slot), .frame_len_i(tx_len),
-      .frame_status_i(tx_status), .frame_ep_i(tx_ep), .frame_next_i(tx_next), .frame_done_o(tx_frame_done),
-      .read_addr_o(frame_read_addr), .read_data_i(frame_read_data), .end_o(chain_end), .end_valid_o(chain_end_valid),
-      .end_ready_i(chain_end_ready), .pause_valid_i(pause_in && hw_out.SWITCH_CTRL.pause_rx.value),
+      .frame_status_i(StatusOk), .frame_ep_i(tx_ep), .frame_next_i(tx_next), .frame_done_o(tx_frame_done),
+      .read_addr_o(frame_read_addr), .read_data_i(frame_read_data), .end_o(mac_end), .end_valid_o(mac_end_valid),
+      .end_ready_i(1'b1), .pause_valid_i(pause_in && hw_out.SWITCH_CTRL.pause_rx.value),
       .pause_quanta_i(pause_quanta), .xoff_i(pause_out && hw_out.SWITCH_CTRL.pause_tx.value), .mac_i(mac),
       .wire_valid_o, .wire_first_o, .wire_last_o, .wire_bytes_o, .wire_data_o, .wire_pause_o(wire_pause)
   );
 
   // ---- frames from the wire ------------------------------------------------------------------
-  logic        rx_word_valid, rx_end, rx_keep, rx_overflow, rx_frame_valid, rx_release_q;
-  logic [63:0] rx_word, unused_rx_data;
+  logic        rx_word_valid, rx_end, rx_keep, rx_overflow, rx_frame_valid, rx_frame_ready, rx_release;
+  logic [63:0] rx_word, rx_read_data;
+  logic [RxBufferW-1:0] rx_read_addr;
   rx_frame_t   rx_end_frame, rx_frame;
-  logic        rx_first, rx_last, mac_drop;
-  logic [15:0] rx_first_number, unused_number;
+  logic        rx_first, rx_last, mac_drop, filtered, filtered_group;
+  logic [15:0] rx_first_number, number, filtered_number;
   rx_drop_e    mac_drop_reason, last_drop_q;
+  rx_job_t     wire_job;
+  logic        wire_job_valid, wire_job_ready, wire_job_done;
 
   myr_mac_rx u_mac_rx (
       .clk_i, .rst_i, .wire_valid_i(wire_rx_valid_i), .wire_first_i(wire_rx_first_i), .wire_last_i(wire_rx_last_i),
@@ -290,19 +333,32 @@ module myr_nic
       .word_valid_o(rx_word_valid), .word_o(rx_word), .end_valid_o(rx_end), .end_keep_o(rx_keep),
       .end_frame_o(rx_end_frame), .overflow_i(rx_overflow), .pause_valid_o(pause_in), .pause_quanta_o(pause_quanta),
       .drop_valid_o(mac_drop), .drop_reason_o(mac_drop_reason), .first_o(rx_first), .first_number_o(rx_first_number),
-      .last_o(rx_last), .number_take_i(1'b0), .number_o(unused_number)
+      .last_o(rx_last), .number_take_i(number_take), .number_o(number)
   );
 
   myr_rx_buffer u_rx_buffer (
       .clk_i, .rst_i, .word_valid_i(rx_word_valid), .word_i(rx_word), .end_valid_i(rx_end), .end_keep_i(rx_keep),
       .end_frame_i(rx_end_frame), .overflow_o(rx_overflow), .frame_o(rx_frame), .frame_valid_o(rx_frame_valid),
-      .frame_ready_i(1'b1), .release_i(rx_release_q), .read_addr_i(rx_frame.base), .read_data_o(unused_rx_data),
+      .frame_ready_i(rx_frame_ready), .release_i(rx_release), .read_addr_i(rx_read_addr), .read_data_o(rx_read_data),
       .xoff_words_i(hw_out.PAUSE_LIMITS.xoff.value), .xon_words_i(hw_out.PAUSE_LIMITS.xon.value), .xoff_o(pause_out)
   );
 
-  // u_rx_buffer frame taken and released
+  myr_rx_dispatch u_dispatch (
+      .clk_i, .rst_i, .frame_i(rx_frame), .frame_valid_i(rx_frame_valid), .frame_ready_o(rx_frame_ready),
+      .release_o(rx_release), .lookup_o(wire_look), .dest_i(wire_dest), .group_i(wire_group), .job_o(wire_job),
+      .job_valid_o(wire_job_valid), .job_ready_i(wire_job_ready), .job_done_i(wire_job_done), .filtered_o(filtered),
+      .filtered_group_o(filtered_group), .filtered_number_o(filtered_number)
+  );
+
+  // jobs are dropped
+  assign job_ready      = 1'b1;
+  assign job_read_addr  = '0;
+  assign wire_job_ready = 1'b1;
+  assign rx_read_addr   = '0;
   always_ff @(posedge clk_i) begin
-    rx_release_q <= !rst_i && rx_frame_valid;
+    job_done      <= job_valid && !rst_i;
+    job_done_slot <= job.slot;
+    wire_job_done <= wire_job_valid && !rst_i;
     if (mac_drop) last_drop_q <= mac_drop_reason;
     if (rst_i) last_drop_q <= rx_drop_e'(0);
   end
@@ -326,7 +382,7 @@ module myr_nic
 
   myr_endpoint_state u_state (
       .clk_i, .rst_i, .alloc_i(alloc), .alloc_ep_i(exec_ep), .retire_i(retire), .retire_ep_i(retire_ep),
-      .retire_count_i(retire_count), .halt_i(halt), .halt_ep_i(exec_ep), .start_i(start), .start_ep_i(start_ep),
+      .retire_count_i(retire_count), .silent_i(silent), .silent_ep_i(silent_ep), .halt_i(halt), .halt_ep_i(exec_ep), .start_i(start), .start_ep_i(start_ep),
       .look_ep_i(look_ep), .look_halted_o(look_halted), .status_ep_i(status_ep), .status_halted_o(status_halted),
       .status_busy_o(busy_flight)
   );
@@ -368,17 +424,17 @@ module myr_nic
     hw_in.RX_BAD_FRAMING.count.incr = mac_drop && mac_drop_reason == RxDropBadFraming;
     hw_in.RX_PAUSE.count.incr = pause_in;
     hw_in.RX_OVERFLOW.count.incr = mac_drop && mac_drop_reason == RxDropOverflow;
-    hw_in.RX_FILTERED_UNICAST.count.incr = 1'b0;
-    hw_in.RX_FILTERED_MULTICAST.count.incr = 1'b0;
+    hw_in.RX_FILTERED_UNICAST.count.incr = filtered && !filtered_group;
+    hw_in.RX_FILTERED_MULTICAST.count.incr = filtered && filtered_group;
     hw_in.TX_PAUSE.count.incr = wire_valid_o && wire_last_o && wire_pause;
-    hw_in.LOCAL_FRAMES.count.incr = 1'b0;
-    hw_in.SPOOFED_FRAMES.count.incr = 1'b0;
+    hw_in.LOCAL_FRAMES.count.incr = job_lane.valid;
+    hw_in.SPOOFED_FRAMES.count.incr = spoofed;
     hw_in.RX_NO_BUFFER.count.incr = 1'b0;
     hw_in.INTERRUPTS.count.incr = 1'b0;
     hw_in.RX_LAST_DROP.reason.next = last_drop_q;
     hw_in.RX_LAST_DROP.endpoint.next = '0;
-    hw_in.PORT_TABLE = '{rd_ack: hw_out.PORT_TABLE.req && !hw_out.PORT_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.PORT_TABLE.req && hw_out.PORT_TABLE.req_is_wr};
-    hw_in.GROUP_TABLE = '{rd_ack: hw_out.GROUP_TABLE.req && !hw_out.GROUP_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.GROUP_TABLE.req && hw_out.GROUP_TABLE.req_is_wr};
+    hw_in.PORT_TABLE = '{rd_ack: port_rd_ack, rd_data: port_rdata, wr_ack: port_wr_ack};
+    hw_in.GROUP_TABLE = '{rd_ack: group_rd_ack, rd_data: group_rdata, wr_ack: group_wr_ack};
     hw_in.IRQ_TABLE = '{rd_ack: hw_out.IRQ_TABLE.req && !hw_out.IRQ_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.IRQ_TABLE.req && hw_out.IRQ_TABLE.req_is_wr};
     hw_in.MSIX_TABLE = '{rd_ack: hw_out.MSIX_TABLE.req && !hw_out.MSIX_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.MSIX_TABLE.req && hw_out.MSIX_TABLE.req_is_wr};
     hw_in.RSS_TABLE = '{rd_ack: hw_out.RSS_TABLE.req && !hw_out.RSS_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.RSS_TABLE.req && hw_out.RSS_TABLE.req_is_wr};
@@ -420,9 +476,10 @@ module myr_nic
                                     index: wire_head_q, info: '0};
     trace_o[TraceKindWireLast] = '{valid: wire_valid_o && wire_last_o && !wire_pause, age: '0, endpoint: wire_ep_q,
                                    index: wire_head_q, info: 32'(wire_len_q)};
+    trace_o[TraceKindRxLocal] = job_lane;
     trace_o[TraceKindCplOut] = '{valid: retire, age: '0, endpoint: retire_ep, index: retire_index,
                                  info: 32'(retire_count)};
-    trace_o[TraceKindFailed] = '{valid: chain_failed, age: '0, endpoint: chain_end.ep, index: tx_head,
+    trace_o[TraceKindFailed] = '{valid: chain_failed, age: '0, endpoint: chain_end.ep, index: chain_head,
                                  info: 32'(chain_end.status)};
     trace_o[TraceKindRxFirst] = '{valid: rx_first, age: '0, endpoint: '0, index: rx_first_number, info: '0};
     trace_o[TraceKindRxLast] = '{valid: rx_last, age: 4'd1, endpoint: '0, index: rx_end_frame.number,

@@ -26,12 +26,12 @@ ISSUE: Final = 2
 MRD_BEATS: Final = 2
 COPY_BYTES: Final = 8
 """Bytes of an inline frame that move in a cycle."""
-COPY_TO_WIRE: Final = 3
-"""myr_frame_buffer: complete and queued 2, myr_mac_tx 1."""
-DATA_TO_WIRE: Final = 5
-"""myr_tlp_rx 2, myr_frame_buffer 2, myr_mac_tx 1."""
-WIRE_TO_COMPLETION: Final = 7
-"""myr_mac_tx, myr_completion: pick, address 3, four beats of MWr 4."""
+COPY_TO_WIRE: Final = 4
+"""myr_frame_buffer: complete, looked up in myr_switch and queued 3, myr_mac_tx 1."""
+DATA_TO_WIRE: Final = 6
+"""myr_tlp_rx 2, myr_frame_buffer and myr_switch 3, myr_mac_tx 1."""
+WIRE_TO_COMPLETION: Final = 8
+"""myr_mac_tx, myr_frame_buffer 1, myr_completion: pick, address 3, four beats of MWr 4."""
 TAG_TO_READ: Final = 5
 """A completion's last beat to the last beat of the MRd that waited for its tag: myr_tlp_rx 2, tag free 1, MRd 2."""
 RESERVED_TAGS: Final = 2
