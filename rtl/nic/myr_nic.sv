@@ -246,6 +246,8 @@ module myr_nic
   frame_header_t wire_header, send_header;
   logic [Endpoints-1:0] wire_dest, send_dest;
   logic [EpW-1:0] send_look_ep;
+  rx_frame_t     rx_frame;
+  logic [15:0]   number;
 
   assign wire_header = rx_frame.header;
 
@@ -320,9 +322,9 @@ module myr_nic
   logic        rx_word_valid, rx_end, rx_keep, rx_overflow, rx_frame_valid, rx_frame_ready, rx_release;
   logic [63:0] rx_word, rx_read_data;
   logic [RxBufferW-1:0] rx_read_addr;
-  rx_frame_t   rx_end_frame, rx_frame;
+  rx_frame_t   rx_end_frame;
   logic        rx_first, rx_last, mac_drop, filtered, filtered_group;
-  logic [15:0] rx_first_number, number, filtered_number;
+  logic [15:0] rx_first_number, filtered_number;
   rx_drop_e    mac_drop_reason, last_drop_q;
   rx_job_t     wire_job;
   logic        wire_job_valid, wire_job_ready, wire_job_done;
