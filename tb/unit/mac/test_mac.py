@@ -27,7 +27,7 @@ from tb.unit.mac.bench import (
     words_of,
 )
 
-MAX_BODY: Final = NicControl.LIMITS_MAX_FRAME_R
+MAX_BODY: Final = NicControl.LIMITS_MAX_FRAME_VALUE
 MIN_BODY: Final = 60
 VERDICT_CYCLES: Final = 1
 """Last beat to the drop, or to the pause time."""
