@@ -1,1 +1,1 @@
-"""Bench of the IOMMU."""
+"""Bench of the receiver, the receive buffer and pause."""
