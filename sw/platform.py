@@ -6,6 +6,7 @@ Addresses here are machine addresses; guests reach them through their domain's P
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -52,7 +53,7 @@ class HostMemory(Protocol):
 
 
 class Platform(Protocol):
-    """Host memory, MMIO, time: nothing else."""
+    """Host memory, MMIO, time, interrupts: nothing else."""
 
     @property
     def memory(self) -> HostMemory: ...
@@ -79,5 +80,13 @@ class Platform(Protocol):
 
         True when the bytes match, False when `timeout_ns` of simulated time has passed. Costs one wake-up however
         many writes went by.
+        """
+        ...
+
+    def on_interrupt(self, handler: Callable[[int, int], None]) -> None:
+        """Call handler(address, data) for each message-signalled interrupt, when its write reaches the interrupt
+        controller, in the order of arrival; it must not block. One handler: a second one raises `RuntimeError`.
+
+        Without a handler interrupts are ignored.
         """
         ...

@@ -1,9 +1,10 @@
 `default_nettype none
-/// Configuration space of the physical function: type 0 header, PCI Express capability, SR-IOV capability.
+/// Configuration space of the physical function: type 0 header, MSI-X, PCI Express and SR-IOV capabilities.
 ///
 /// BAR2 is 4 MiB (endpoint apertures), BAR4 64 KiB (control), both 64-bit; BAR0 is left for the card's own map and
 /// reads as not implemented. Max_Payload_Size is kept for software: no write of this NIC exceeds 128 bytes. One read or write takes one cycle. Functions other than 0 do not answer.
 module myr_cfg_space
+  import myr_abi_pkg::*;
   import myr_nic_pkg::*;
 (
     /// Clock.
@@ -35,16 +36,22 @@ module myr_cfg_space
     /// Captured bus number.
     output logic [7:0]        bus_o,
     /// Endpoint functions may issue requests.
-    output logic              vf_enable_o
+    output logic              vf_enable_o,
+    /// MSI-X enable.
+    output logic              msix_enable_o,
+    /// All vectors are masked.
+    output logic              msix_mask_o
 );
   localparam logic [15:0] VendorId = 16'h14C1;
   localparam logic [15:0] DeviceId = 16'h0008;
+  localparam logic [7:0] MsixCap = 8'h50;
+  localparam logic [2:0] MsixBar = 3'd4;
   localparam logic [7:0] PcieCap = 8'h5C;   // where the real card has it
   localparam logic [11:0] SriovCap = 12'h100;
 
   logic [63:22] bar2_q;
   logic [63:16] bar4_q;
-  logic         mem_q, master_q, vf_q;
+  logic         mem_q, master_q, vf_q, msix_q, msix_mask_q;
   logic [2:0]   mps_q, mrrs_q;
   logic [7:0]   bus_q;
   logic [15:0]  num_vfs_q;
@@ -62,11 +69,14 @@ module myr_cfg_space
       12'h024: now = bar4_q[63:32];
       12'h02C: now = {16'h000A, VendorId};
       12'h034: now = {24'd0, PcieCap};
-      12'(PcieCap) + 12'h0: now = 32'h0002_0010;                       // endpoint, version 2, last in the list
+      12'(PcieCap) + 12'h0: now = {16'h0002, MsixCap, 8'h10};          // endpoint, version 2
       12'(PcieCap) + 12'h4: now = 32'h0000_8001;                       // MPS up to 256
       12'(PcieCap) + 12'h8: now = {17'd0, mrrs_q, 4'd0, mps_q, 5'd0};
       12'(PcieCap) + 12'hC: now = 32'h0000_0081;                       // 2.5 GT/s, x8
       12'(PcieCap) + 12'h10: now = 32'h0081_0000;
+      12'(MsixCap) + 12'h0: now = {msix_q, msix_mask_q, 3'd0, 11'(Endpoints - 1), 8'h00, 8'h11};  // last in the list
+      12'(MsixCap) + 12'h4: now = NicControlMsixBase | 32'(MsixBar);
+      12'(MsixCap) + 12'h8: now = NicControlPbaLoAddr | 32'(MsixBar);
       SriovCap: now = 32'h0001_0010;                                   // SR-IOV, version 1, last
       SriovCap + 12'h4: now = 32'd0;
       SriovCap + 12'h8: now = {31'd0, vf_q};
@@ -88,6 +98,8 @@ module myr_cfg_space
   assign bus_master_o = master_q;
   assign mrrs_o       = mrrs_q;
   assign bus_o        = bus_q;
+  assign msix_enable_o = msix_q;
+  assign msix_mask_o   = msix_mask_q;
   assign vf_enable_o  = vf_q && num_vfs_q == 16'(Endpoints);
 
   always_ff @(posedge clk_i) begin
@@ -103,6 +115,7 @@ module myr_cfg_space
           mps_q  <= (next[7:5] > 3'd1) ? 3'd1 : next[7:5];
           mrrs_q <= (next[14:12] > 3'd5) ? 3'd5 : next[14:12];
         end
+        12'(MsixCap): {msix_q, msix_mask_q} <= next[31:30];
         SriovCap + 12'h8: vf_q <= next[0];
         SriovCap + 12'h10: num_vfs_q <= next[15:0];
         default: ;
@@ -114,6 +127,8 @@ module myr_cfg_space
       mem_q     <= 1'b0;
       master_q  <= 1'b0;
       vf_q      <= 1'b0;
+      msix_q    <= 1'b0;
+      msix_mask_q <= 1'b0;
       mps_q     <= 3'd0;
       mrrs_q    <= 3'd2;
       bus_q     <= '0;

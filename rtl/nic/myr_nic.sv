@@ -59,7 +59,7 @@ module myr_nic
   // ---- receive side --------------------------------------------------------------------------
   logic [63:22] bar2;
   logic [63:16] bar4;
-  logic         mem_enable, bus_master, vf_enable;
+  logic         mem_enable, bus_master, vf_enable, msix_enable, msix_mask;
   logic [2:0]   mrrs;
   logic [7:0]   bus;
   logic [Endpoints-1:0] enable, pushed, fetched_form;
@@ -114,7 +114,7 @@ module myr_nic
   myr_cfg_space u_cfg (
       .clk_i, .rst_i, .write_i(cfg_write), .addr_i(cfg_addr), .be_i(cfg_be), .data_i(cfg_wdata), .bus_i(cfg_bus),
       .data_o(cfg_rdata), .bar2_o(bar2), .bar4_o(bar4), .mem_enable_o(mem_enable), .bus_master_o(bus_master),
-      .mrrs_o(mrrs), .bus_o(bus), .vf_enable_o(vf_enable)
+      .mrrs_o(mrrs), .bus_o(bus), .vf_enable_o(vf_enable), .msix_enable_o(msix_enable), .msix_mask_o(msix_mask)
   );
 
   for (genvar b = 0; b < 4; b++) begin : gen_biten

@@ -118,6 +118,14 @@ package myr_nic_pkg;
     logic [3:0]        count;
   } posted_t;
 
+  /// A guest asks for one interrupt when a ring has entries from `index` on (ARM doorbell).
+  typedef struct packed {
+    logic              valid;
+    logic [EpW-1:0]    ep;
+    logic [QueueW-1:0] cq;
+    logic [15:0]       index;
+  } arm_t;
+
   /// An upstream memory write: 4-byte granular payload with byte enables, as one MWr.
   typedef struct packed {
     logic [15:0] rid;

@@ -151,7 +151,7 @@ module myr_tlp_tx
           long_q  <= mwr_long;
           left_q  <= mwr_dws_i;
           dw_q[0] <= {mwr_long ? TlpMWr64 : TlpMWr32, 14'd0, mwr_dws_i};
-          dw_q[1] <= {mwr_rid_i, 8'd0, 8'hFF};
+          dw_q[1] <= {mwr_rid_i, 8'h40, 8'hFF};  // kind: send completion
           dw_q[2] <= mwr_long ? mwr_addr_i[63:32] : mwr_addr_i[31:0];
           dw_q[3] <= mwr_addr_i[31:0];
           ph_q    <= ph_q + 8'd1;

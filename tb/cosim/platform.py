@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import Any, Final
@@ -136,9 +137,13 @@ class _Config(ctypes.Structure):
 
 
 class _Event(ctypes.Structure):
-    """tb/cosim/waits.h."""
+    """tb/cosim/waits.h: the wait `id` has ended, or an interrupt was written to address `id`."""
 
     _fields_ = [("id", ctypes.c_uint64), ("status", ctypes.c_uint32), ("data", ctypes.c_uint32)]
+
+
+_INTERRUPT: Final = 2
+"""Status of an event that is an interrupt."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +255,7 @@ class RtlPlatform:
         self._ids = itertools.count(1)
         self._events = (_Event * self._EVENTS)()
         self._failure: HardwareError | None = None
+        self._interrupt: Callable[[int, int], None] | None = None
         # the hot calls, looked up once
         self._monitor, self._mmio_write, self._timer = (self._call[n] for n in ("monitor", "mmio_write", "timer"))
         self._wake: LogicObject = getattr(dut, "wake")  # noqa: B009  a handle has no typed attributes
@@ -311,6 +317,11 @@ class RtlPlatform:
             del self._waits[ident]
             return True
         return await self._sleep(wait)
+
+    def on_interrupt(self, handler: Callable[[int, int], None]) -> None:
+        if self._interrupt is not None:
+            raise RuntimeError("the platform has an interrupt handler already")
+        self._interrupt = handler
 
     def inject_read_error(self, address: int, error: ReadError) -> None:
         """Reads by a device that start in the machine page of `address` end so from now on (`NONE`: well)."""
@@ -396,7 +407,10 @@ class RtlPlatform:
             await change
             while count := take(host, address, self._EVENTS):
                 for event in events[:count]:
-                    if event.id == 0:
+                    if event.status == _INTERRUPT:
+                        if self._interrupt is not None:
+                            self._interrupt(event.id, event.data)
+                    elif event.id == 0:
                         self._fail()
                     elif (wait := self._waits.pop(event.id, None)) is not None:
                         wait.status, wait.data = event.status, event.data

@@ -15,7 +15,10 @@ struct TraceRecord {
 };
 static_assert(sizeof(TraceRecord) == 16, "trace_record is 16 bytes");
 
-constexpr uint8_t kTraceCplVisible = 10;  // trace_kind_e CPL_VISIBLE, the host's own event
+// trace_kind_e, the host's own events
+constexpr uint8_t kTraceCplVisible = 10;
+constexpr uint8_t kTraceRxCplVisible = 21;
+constexpr uint8_t kTraceIrqVisible = 22;
 
 class Trace {
   public:

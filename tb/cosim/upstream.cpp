@@ -9,6 +9,13 @@ namespace myr {
 
 namespace {
 
+// A write of one DW in this range is a message-signalled interrupt (Intel SDM volume 3, 11.11).
+constexpr uint64_t kInterruptBase = 0xFEE00000;
+constexpr uint64_t kInterruptBytes = 0x100000;
+
+// What the NIC's tags say of a write, bits 7:6.
+enum WriteKind : uint8_t { kPayload = 0, kSendCompletion = 1, kRecvCompletion = 2 };
+
 std::string describe(const Tlp& t, const char* what) {
     char text[160];
     std::snprintf(text, sizeof text, "upstream TLP %08x %08x %08x: %s", t[0], t.size() > 1 ? t[1] : 0,
@@ -89,14 +96,27 @@ std::string Upstream::land(uint64_t cycle, Cpu& cpu) {
             const char* wrong = cpu.completion(tlp);
             if (wrong != nullptr && error.empty()) error = describe(tlp, wrong);
         } else {
-            const MemRequest r = parse_mem(tlp);
-            store(tlp, r);
-            ++landed_;
-            trace_.add({cycle, kTraceCplVisible, static_cast<uint8_t>(r.requester), 0, byte_count(r)});
-            waits_.landed(r.address);
+            land_write(cycle, tlp);
         }
     }
     return error;
+}
+
+void Upstream::land_write(uint64_t cycle, const Tlp& tlp) {
+    const MemRequest r = parse_mem(tlp);
+    const uint8_t requester = static_cast<uint8_t>(r.requester);
+    const uint8_t kind = r.tag >> 6;
+    ++landed_;
+    if (r.dws == 1 && r.address - kInterruptBase < kInterruptBytes) {
+        const uint32_t data = tlp[r.header_dws];
+        trace_.add({cycle, kTraceIrqVisible, requester, 0, data});
+        waits_.interrupt(r.address, data);
+        return;
+    }
+    store(tlp, r);
+    if (kind == kSendCompletion) trace_.add({cycle, kTraceCplVisible, requester, 0, byte_count(r)});
+    if (kind == kRecvCompletion) trace_.add({cycle, kTraceRxCplVisible, requester, r.tag, byte_count(r)});
+    waits_.landed(r.address);
 }
 
 void Upstream::store(const Tlp& tlp, const MemRequest& r) {

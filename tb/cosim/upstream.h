@@ -38,6 +38,7 @@ class Upstream {
 
     std::string accept(uint64_t cycle);
     std::string check(const MemRequest& r, uint32_t limit) const;
+    void land_write(uint64_t cycle, const Tlp& tlp);
     void store(const Tlp& tlp, const MemRequest& r);
 
     const HostConfig& config_;

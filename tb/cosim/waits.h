@@ -1,4 +1,5 @@
-// What Python sleeps on: memory monitors (MONITOR/MWAIT), time, and answers to its reads. One event ends each wait.
+// What Python sleeps on: memory monitors (MONITOR/MWAIT), time, and answers to its reads. One event ends each wait;
+// interrupts are events by themselves.
 #pragma once
 #include <cstdint>
 #include <queue>
@@ -9,10 +10,10 @@
 
 namespace myr {
 
-enum WaitStatus : uint32_t { kDone = 0, kTimeout = 1 };
+enum WaitStatus : uint32_t { kDone = 0, kTimeout = 1, kInterrupt = 2 };
 
 struct Event {
-    uint64_t id;
+    uint64_t id;  // of the wait that ends; of kInterrupt: its address
     uint32_t status;
     uint32_t data;
 };
@@ -29,6 +30,8 @@ class Waits {
     void begin_monitor(uint64_t id, uint64_t deadline, uint64_t address, const uint8_t* expected, const uint8_t* mask,
                        uint32_t size);
     void finish(uint64_t id, uint32_t data);
+    // An interrupt message has reached the processor; ends no wait.
+    void interrupt(uint64_t address, uint32_t data) { events_.push_back({address, kInterrupt, data}); }
     bool active(uint64_t id) const { return live_.count(id) != 0; }
     bool matches(uint64_t address, const uint8_t* expected, const uint8_t* mask, uint32_t size) const;
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from sw.abi.registers import NicControl
+
 APERTURE_BAR_BYTES: Final = 4 << 20
 CONTROL_BAR_BYTES: Final = 64 << 10
 VFS: Final = 64
@@ -13,6 +15,9 @@ VF_STRIDE: Final = 1
 MAX_PAYLOAD_CODE: Final = 1
 """256 bytes."""
 
+_MSIX: Final = 0x50
+_MSIX_VECTORS: Final = 64
+_MSIX_BAR: Final = 4
 _PCIE: Final = 0x5C
 _SRIOV: Final = 0x100
 _COMMAND_WRITABLE: Final = 0x0406
@@ -35,7 +40,9 @@ class ConfigSpace:
             mask = -size & (1 << 64) - 1
             put(0x10 + 4 * bar, "<Q", flags, writable=(mask,))
         put(0x34, "<B", _PCIE)
-        put(_PCIE, "<BBH", 0x10, 0, 0x0002)
+        put(_MSIX, "<BBH", 0x11, 0, _MSIX_VECTORS - 1, writable=(0, 0, 0xC000))  # enable, function mask
+        put(_MSIX + 0x04, "<II", NicControl.MSIX_BASE | _MSIX_BAR, NicControl.PBA_LO | _MSIX_BAR)
+        put(_PCIE, "<BBH", 0x10, _MSIX, 0x0002)
         put(_PCIE + 0x04, "<I", MAX_PAYLOAD_CODE)
         put(_PCIE + 0x08, "<HH", 0x2000, 0, writable=(0x7FFF, 0))
         put(_PCIE + 0x0C, "<I", 0x0081)  # x8, 2.5 GT/s

@@ -140,8 +140,9 @@ Tlp read_tlp(uint64_t address, uint32_t dws, uint8_t tag, uint8_t first, uint8_t
     return t;
 }
 
-Tlp write_tlp(uint64_t address, const std::vector<uint32_t>& payload, uint8_t first, uint8_t last) {
-    Tlp t{0x40000000U | static_cast<uint32_t>(payload.size() & 0x3FF), 0x01050000U | last << 4U | first,
+Tlp write_tlp(uint64_t address, const std::vector<uint32_t>& payload, uint8_t first, uint8_t last, uint8_t tag = 0x40) {
+    Tlp t{0x40000000U | static_cast<uint32_t>(payload.size() & 0x3FF),
+          0x01050000U | static_cast<uint32_t>(tag) << 8 | last << 4U | first,
           static_cast<uint32_t>(address)};
     t.insert(t.end(), payload.begin(), payload.end());
     return t;
@@ -501,6 +502,65 @@ void monitors(uint64_t seed) {
     b.clean();
 }
 
+// A DW written to the interrupt range is an event with address and data: in order with the writes before it, none
+// lost, none merged. The kind in a write's tag decides what the trace says of it.
+void interrupts(uint64_t seed) {
+    const myr::HostConfig c = base_config(seed);
+    Bench b(c);
+    const auto ram = [&](uint64_t address) {
+        uint32_t word = 0;
+        std::memcpy(&word, b.host.memory().data() + address, 4);
+        return word;
+    };
+    std::vector<std::pair<uint64_t, uint32_t>> wanted, got;
+    uint64_t landed = 0;
+    for (uint32_t i = 0; i < 500; ++i) {
+        // the entry, then the interrupt: whoever sees the second finds the first
+        b.send(write_tlp(0x2000, {i, 0}, 0xF, 0xF, 0x80 | (i & 0x3F)));
+        const uint64_t address = 0xFEE00000 + (b.random.below(0x40000) << 2);
+        b.send(write_tlp(address, {i}, 0xF, 0, 0xC0));
+        wanted.emplace_back(address, i);
+        landed += 2;
+        const int idle = static_cast<int>(b.random.below(6));
+        for (int n = 0; n < idle; ++n) {
+            b.step();
+            for (const myr::Event& e : b.host.waits().events()) {
+                CHECK(e.status == myr::kInterrupt && ram(0x2000) >= e.data);
+                got.emplace_back(e.id, e.data);
+            }
+            if (!b.host.waits().events().empty()) b.host.drained();
+        }
+    }
+    b.steps(static_cast<int>(c.write_latency) + 1);
+    for (const myr::Event& e : b.host.waits().events()) got.emplace_back(e.id, e.data);
+    b.host.drained();
+    CHECK(got == wanted && b.out.posted_landed == landed);
+    size_t seen[23] = {};
+    for (const myr::TraceRecord& r : b.host.trace().records()) {
+        ++seen[r.kind];
+        CHECK(r.endpoint == 5);
+        CHECK(r.kind == 21 ? r.info == 8 && r.index == (0x80 | (seen[21] - 1) % 64) : r.info == seen[22] - 1);
+    }
+    CHECK(seen[21] == 500 && seen[22] == 500 && b.host.trace().records().size() == 1000);
+    // the ends of the range and its neighbours; two DWs are no interrupt; payload is not traced, but monitored
+    b.host.trace().clear();
+    b.send(write_tlp(0xFEE00000, {1}, 0xF, 0));
+    b.send(write_tlp(0xFEEFFFFC, {2}, 0xF, 0));
+    b.send(write_tlp(0xFEDFFFFC, {3}, 0xF, 0, 0));
+    b.send(write_tlp(0xFEF00000, {4}, 0xF, 0, 0));
+    b.send(write_tlp(0xFEE00000, {5, 6}, 0xF, 0xF, 0));
+    const uint8_t expected[1] = {7}, mask[1] = {0xFF};
+    b.host.waits().begin_monitor(1, ~0ULL, 0x3000, expected, mask, 1);
+    b.send(write_tlp(0x3000, {7}, 0xF, 0, 0x3F));
+    b.steps(static_cast<int>(c.write_latency) + 1);
+    const std::vector<myr::Event>& events = b.host.waits().events();
+    CHECK(events.size() == 3 && events[0].id == 0xFEE00000 && events[0].data == 1);
+    CHECK(events[1].id == 0xFEEFFFFC && events[1].data == 2 && events[2].id == 1 && events[2].status == myr::kDone);
+    CHECK(b.host.trace().records().size() == 2 && b.host.trace().records()[1].kind == 22);
+    CHECK(b.out.posted_landed == landed + 6);
+    b.clean();
+}
+
 void errors(uint64_t seed) {
     const myr::HostConfig c = base_config(seed);
     {
@@ -727,6 +787,7 @@ int main(int argc, char** argv) {
         {"completions", completions}, {"many_reads", many_reads}, {"ordering", ordering}, {"credits", credits},
         {"grants", grants},           {"monitors", monitors},     {"errors", errors},     {"mmio", mmio},
         {"walks", walks},             {"wire", wire},             {"randomness", randomness},
+        {"interrupts", interrupts},
     };
     if (argc == 2 && std::string(argv[1]) == "list") {
         for (const auto& check : checks) std::puts(check.first.c_str());

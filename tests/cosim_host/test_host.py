@@ -10,7 +10,7 @@ import pytest
 
 from tb.cosim.toolchain import COSIM, ROOT
 
-CHECKS = ("completions", "credits", "errors", "grants", "many_reads", "mmio", "monitors", "ordering", "randomness",
+CHECKS = ("completions", "credits", "errors", "grants", "interrupts", "many_reads", "mmio", "monitors", "ordering", "randomness",
           "walks", "wire")
 FLAGS = ("-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined",
          "-fno-sanitize-recover=all")

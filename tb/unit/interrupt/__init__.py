@@ -1,0 +1,1 @@
+"""Block bench of arming, moderation and MSI-X."""

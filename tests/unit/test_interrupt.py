@@ -1,0 +1,31 @@
+"""The block bench of arming, moderation and MSI-X: build once, run its cocotb modules."""
+
+from __future__ import annotations
+
+import pytest
+
+from tb.cosim.run import run_block
+from tb.cosim.toolchain import ROOT, Model, build_block, rtl_sources
+
+SEEDS = (1, 2, 3, 4)
+BLOCKS = ("myr_pkg", "myr_abi_pkg", "myr_nic_pkg", "myr_fifo", "myr_rr_arb", "myr_interrupt", "myr_msix")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    sources = [path for path in rtl_sources("common", "nic", "regs") if path.stem in BLOCKS]
+    return build_block("interrupt", [*sources, ROOT / "tb/unit/interrupt/interrupt_bench.sv"], "interrupt_bench")
+
+
+def test_directed(model: Model) -> None:
+    """Every directed test of `tb/unit/interrupt/test_directed.py`."""
+    result = run_block(model, "tb.unit.interrupt.test_directed", ROOT / "build/test/interrupt/directed", seed=1)
+    assert result.passed, result.tests
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random(model: Model, seed: int) -> None:
+    """Random arming and arrival against the oracle; no guest sleeps while entries wait."""
+    folder = ROOT / f"build/test/interrupt/random-{seed}"
+    result = run_block(model, "tb.unit.interrupt.test_random", folder, seed=seed)
+    assert result.passed, result.tests
