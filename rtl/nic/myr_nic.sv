@@ -177,6 +177,9 @@ module myr_nic
   logic        inline_valid, inline_ready, inline_start, started;
   logic [FrameAddrW-4:0] inline_addr;
   logic [63:0] inline_data;
+  logic [7:0]  inline_be;
+  logic        alloc_sum;
+  logic [LenW-1:0] alloc_start, alloc_field;
 
   myr_fetch u_fetch (
       .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .fetched_form_i(fetched_form), .mrrs_i(mrrs),
@@ -212,10 +215,11 @@ module myr_nic
       .ctrl_i(exec_ctrl), .fetched_i(exec_fetched), .fetch_failed_i(exec_fetch_failed), .read_slot_o(ring_read_slot),
       .read_data_i(ring_data), .read_valid_i(ring_valid), .clear_o(ring_clear), .clear_slot_o(ring_clear_slot),
       .finish_o(finish), .finish_consumer_o(finish_consumer), .finish_need_o(finish_need), .slot_free_i(slot_free),
-      .slot_i(slot), .alloc_o(alloc), .head_o(head), .close_o(close), .close_slot_o(close_slot), .close_len_o(close_len),
+      .slot_i(slot), .alloc_o(alloc), .alloc_sum_o(alloc_sum),
+      .alloc_start_o(alloc_start), .alloc_field_o(alloc_field), .head_o(head), .close_o(close), .close_slot_o(close_slot), .close_len_o(close_len),
       .close_status_o(close_status), .close_next_o(close_next), .dma_o(pay_req), .dma_valid_o(pay_valid),
       .dma_ready_i(pay_ready), .inline_valid_o(inline_valid), .inline_addr_o(inline_addr), .inline_data_o(inline_data),
-      .inline_ready_i(inline_ready), .started_o(started), .inline_start_o(inline_start),
+      .inline_be_o(inline_be), .inline_ready_i(inline_ready), .started_o(started), .inline_start_o(inline_start),
       .halt_o(halt)
   );
 
@@ -282,15 +286,36 @@ module myr_nic
   logic [EpW-1:0]    silent_ep;
   logic [FrameSlots-1:0] complete;
   logic [63:0]       edit_read_data;
+  logic [FrameSlots-1:0] hold;
+  logic        edit_valid, sum_odd;
+  logic [FrameAddrW-4:0] edit_addr;
+  logic [63:0]       edit_data;
+  logic [7:0]        edit_be;
+  logic [FrameW-1:0] edit_slot;
+  logic [15:0]       sum_value;
+
+  myr_frame_sum u_sum (
+      .clk_i, .start_i(alloc_sum), .start_slot_i(slot), .start_offset_i(alloc_start), .wanted_i(hold),
+      .valid_i(word.frame || (inline_valid && inline_ready)),
+      .addr_i(word.frame ? word.addr[FrameAddrW-1:3] : inline_addr), .data_i(word.frame ? word.data : inline_data),
+      .be_i(word.frame ? word.be : inline_be), .slot_i(edit_slot), .sum_o(sum_value), .odd_o(sum_odd)
+  );
+
+  myr_offload u_offload (
+      .clk_i, .rst_i, .sum_i(alloc_sum), .sum_slot_i(slot), .sum_field_i(alloc_field),
+      .drop_i(close && close_status != StatusOk), .drop_slot_i(close_slot), .complete_i(complete), .hold_o(hold),
+      .slot_o(edit_slot), .sum_value_i(sum_value), .sum_odd_i(sum_odd), .edit_valid_o(edit_valid),
+      .edit_addr_o(edit_addr), .edit_data_o(edit_data), .edit_be_o(edit_be), .edit_ready_i(edit_ready)
+  );
 
   myr_frame_buffer u_frames (
       .clk_i, .rst_i, .cycle_i, .free_o(slot_free), .free_slot_o(slot), .alloc_i(alloc), .alloc_ep_i(exec_ep),
       .piece_i(pay_valid && pay_ready), .piece_slot_i(pay_req.slot), .extra_i(extra), .extra_slot_i(extra_slot),
       .done_i(read_done), .close_i(close), .close_slot_i(close_slot), .close_head_i(head), .close_next_i(close_next),
-      .close_len_i(close_len), .close_status_i(close_status), .close_silent_i(1'b0), .hold_i('0),
+      .close_len_i(close_len), .close_status_i(close_status), .close_silent_i(1'b0), .hold_i(hold),
       .complete_o(complete), .word_i(word), .inline_valid_i(inline_valid), .inline_addr_i(inline_addr),
-      .inline_data_i(inline_data), .inline_ready_o(inline_ready), .edit_valid_i(1'b0), .edit_addr_i('0),
-      .edit_data_i('0), .edit_be_i('0), .edit_ready_o(edit_ready), .edit_read_addr_i('0),
+      .inline_data_i(inline_data), .inline_ready_o(inline_ready), .edit_valid_i(edit_valid), .edit_addr_i(edit_addr),
+      .edit_data_i(edit_data), .edit_be_i(edit_be), .edit_ready_o(edit_ready), .edit_read_addr_i('0),
       .edit_read_data_o(edit_read_data), .data_in_o(data_in), .look_valid_o(send_look), .look_header_o(send_header),
       .look_ep_o(send_look_ep), .look_dest_i(send_dest), .look_to_wire_i(send_to_wire),
       .look_spoofed_i(send_spoofed), .spoofed_o(spoofed), .tx_valid_o(tx_frame), .tx_slot_o(tx_slot),

@@ -99,6 +99,13 @@ package myr_nic_pkg;
     frame_header_t        header;
   } rx_frame_t;
 
+  /// Ones' complement addition.
+  function automatic logic [15:0] add16(input logic [15:0] a, input logic [15:0] b);
+    logic [16:0] total;
+    total = {1'b0, a} + {1'b0, b};
+    return total[15:0] + 16'(total[16]);
+  endfunction
+
   /// A frame for the receive side: where its bytes are, and who gets it.
   typedef struct packed {
     logic                  sibling; ///< the bytes are in slot `slot` of the frame buffer, else in the receive buffer

@@ -53,6 +53,12 @@ module myr_send_exec
     input  wire logic [FrameW-1:0]       slot_i,
     /// It is taken for a chain.
     output logic                         alloc_o,
+    /// ... with a checksum to be inserted.
+    output logic                         alloc_sum_o,
+    /// First byte of the sum.
+    output logic [LenW-1:0]              alloc_start_o,
+    /// Offset of the checksum's field in the frame.
+    output logic [LenW-1:0]              alloc_field_o,
     /// Head of the chain.
     output logic [15:0]                  head_o,
     /// All pieces of the slot are asked for; `close_*` hold.
@@ -77,6 +83,8 @@ module myr_send_exec
     output logic [FrameAddrW-4:0]        inline_addr_o,
     /// Its data.
     output logic [63:0]                  inline_data_o,
+    /// Its bytes that belong to the frame.
+    output logic [7:0]                   inline_be_o,
     /// It is stored.
     input  wire logic                    inline_ready_i,
     /// The chain granted in the previous cycle is executed, not put back (trace).
@@ -90,8 +98,10 @@ module myr_send_exec
 
   typedef struct packed {
     logic [63:0]     addr;
+    logic [15:0]     field;
     logic [15:0]     len;
     logic [7:0]      count;
+    logic [7:0]      start;
     logic [7:0]      flags;
   } desc_t;
 
@@ -106,6 +116,9 @@ module myr_send_exec
   logic              half_q, half_d;     // inline: upper 8 bytes of the slot
   logic [LenW-1:0]   len_q, len_d;       // inline: frame bytes
   logic [FrameWordW-1:0] word_q, word_d;
+  logic              sum_q;              // a checksum is to be inserted: its field, its first byte
+  logic [15:0]       field_q;
+  logic [7:0]        start_q;
 
   desc_t        d;
   logic         pushed;
@@ -126,16 +139,25 @@ module myr_send_exec
   always_comb begin
     d.addr  = {read_data_i[7:0], read_data_i[15:8], read_data_i[23:16], read_data_i[31:24],
                read_data_i[39:32], read_data_i[47:40], read_data_i[55:48], read_data_i[63:56]};
+    d.field = {read_data_i[71:64], read_data_i[79:72]};
     d.len   = {read_data_i[87:80], read_data_i[95:88]};
     d.count = read_data_i[111:104];
+    d.start = read_data_i[119:112];
     d.flags = read_data_i[127:120];
   end
 
   localparam int unsigned FFirst = SendDescriptorControlFirstLsb;
   localparam int unsigned FNoTso = SendDescriptorControlNoTsoLsb;
   localparam int unsigned FInline = SendDescriptorControlInlineLsb;
-  localparam logic [7:0] FUnsupported = 8'((1 << SendDescriptorControlCksumLsb) | (1 << SendDescriptorControlTsoPldLsb)
-      | (1 << SendDescriptorControlAlignOddLsb) | (1 << SendDescriptorControlReservedLsb));
+  localparam int unsigned FCksum = SendDescriptorControlCksumLsb;
+  localparam logic [7:0] FUnsupported = 8'((1 << SendDescriptorControlTsoPldLsb) | (1 << SendDescriptorControlReservedLsb));
+
+  // a sum over nothing, or a field that is not all in the frame
+  function automatic status_e fits(input logic asked, input logic [7:0] start, input logic [15:0] field,
+                                   input logic [15:0] bytes);
+    if (asked && (16'(start) >= bytes || 17'(field) + 17'd2 > 17'(bytes))) return StatusBadOffload;
+    return StatusOk;
+  endfunction
 
   always_comb begin
     pushed = ctrl_i.form == FormPushed;
@@ -182,6 +204,12 @@ module myr_send_exec
   assign inline_addr_o  = {slot_q, word_q};
   assign inline_data_o  = half_q ? read_data_i[127:64] : read_data_i[63:0];
   assign close_slot_o   = (state_q == StHead) ? slot_i : slot_q;
+  assign alloc_sum_o    = alloc_o && d.flags[FCksum] && state_d != StSkip && !starved;
+  assign alloc_start_o  = LenW'(d.start);
+  assign alloc_field_o  = d.field[LenW-1:0];
+
+  always_comb
+    for (int unsigned j = 0; j < 8; j++) inline_be_o[j] = {word_q, 3'(j)} < len_q;
 
   always_comb begin
     state_d           = state_q;
@@ -260,6 +288,7 @@ module myr_send_exec
             if (head_count == 8'd1) begin
               close_o     = 1'b1;
               close_len_o = LenW'(d.len);
+              close_status_o = fits(d.flags[FCksum], d.start, d.field, d.len);
               finish_o    = 1'b1;
               state_d     = StIdle;
             end
@@ -280,6 +309,7 @@ module myr_send_exec
             if (todo_q == 8'd1) begin
               close_o     = 1'b1;
               close_len_o = LenW'(sum);
+              close_status_o = fits(sum_q, start_q, field_q, sum);
               finish_o    = 1'b1;
               state_d     = StIdle;
             end
@@ -299,6 +329,7 @@ module myr_send_exec
             if (todo_q == 8'd1) begin
               close_o     = 1'b1;
               close_len_o = len_q;
+              close_status_o = fits(sum_q, start_q, field_q, 16'(len_q));
               finish_o    = 1'b1;
               state_d     = StIdle;
             end
@@ -338,8 +369,11 @@ module myr_send_exec
     word_q   <= word_d;
     if (state_q == StIdle) ep_q <= sched_ep_i;
     if (state_q == StHead) begin
-      head_q <= idx_q;
-      slot_q <= slot_i;
+      head_q  <= idx_q;
+      slot_q  <= slot_i;
+      sum_q   <= d.flags[FCksum];
+      field_q <= d.field;
+      start_q <= d.start;
     end
     if (rst_i) begin
       state_q <= StIdle;

@@ -190,7 +190,12 @@ def _requests(own: int, foreign: int, inline_max: int, max_frame: int) -> list[_
         _Bad("count 0", descriptor(own, 64, count=0), (Status.BAD_DESCRIPTOR,)),
         _Bad("count 255", descriptor(own, 64, count=255), (Status.BAD_DESCRIPTOR,)),
         _Bad("no FIRST", descriptor(own, 64, _PLAIN), (Status.BAD_DESCRIPTOR,)),
-        _Bad("offload flag", descriptor(own, 64, _HEAD | SendDescriptor.CONTROL_CKSUM_M), (Status.UNSUPPORTED,)),
+        _Bad("reserved flag", descriptor(own, 64, _HEAD | SendDescriptor.CONTROL_RESERVED_M), (Status.UNSUPPORTED,)),
+        _Bad(
+            "checksum of nothing",
+            descriptor(own, 64, _HEAD | SendDescriptor.CONTROL_CKSUM_M | 64 << SendDescriptor.CONTROL_CKSUM_OFFSET_S),
+            (Status.BAD_OFFLOAD,),
+        ),
         _Bad(
             "inline frame above the limit",
             descriptor(0, inline_max + 1, _HEAD | SendDescriptor.CONTROL_INLINE_M, 13)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 from typing import Any, Final
@@ -382,7 +383,7 @@ async def sent_pause(dut: SimHandleBase) -> None:
         assert [s.data for s in bench.sent if s.pause] == [stop]
         if not held and not blocked:
             line = bench.sent
-            for one, two in zip(line, line[1:], strict=False):
+            for one, two in itertools.pairwise(line):
                 # equal occupation: byte times since the first preamble, whatever lies between
                 assert two.first - one.first in (
                     (PREAMBLE_BYTES + len(one.data) + GAP) // CYCLE_BYTES,
