@@ -52,6 +52,18 @@ class HostMemory(Protocol):
         ...
 
 
+class Signal(Protocol):
+    """Wakes coroutines from software: from an interrupt handler, for instance."""
+
+    def notify(self) -> None:
+        """Wake everybody who waits now."""
+        ...
+
+    async def wait(self, timeout_ns: int) -> bool:
+        """Sleep until the next `notify`: True; False when `timeout_ns` of simulated time has passed."""
+        ...
+
+
 class Platform(Protocol):
     """Host memory, MMIO, time, interrupts: nothing else."""
 
@@ -89,4 +101,8 @@ class Platform(Protocol):
 
         Without a handler interrupts are ignored.
         """
+        ...
+
+    def signal(self) -> Signal:
+        """A new signal, with nobody waiting."""
         ...

@@ -194,6 +194,29 @@ class _Wait:
         self.data = 0
 
 
+class RtlSignal:
+    """Implements `sw.platform.Signal`."""
+
+    def __init__(self, platform: RtlPlatform) -> None:
+        self._platform = platform
+        self._waits: dict[int, _Wait] = {}
+
+    def notify(self) -> None:
+        """Wake everybody who waits now."""
+        waits, self._waits = self._waits, {}
+        for ident, wait in waits.items():
+            self._platform.wake(ident, wait)
+
+    async def wait(self, timeout_ns: int) -> bool:
+        """Sleep until the next `notify`, or for `timeout_ns`."""
+        if timeout_ns <= 0:
+            return False
+        ident, wait = self._platform.begin_timer(timeout_ns)
+        self._waits[ident] = wait
+        await self._platform.sleep_on(wait)
+        return self._waits.pop(ident, None) is None
+
+
 _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "create": (ctypes.c_void_p, [ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64]),
     "memory": (ctypes.c_void_p, [ctypes.c_void_p]),
@@ -322,6 +345,24 @@ class RtlPlatform:
         if self._interrupt is not None:
             raise RuntimeError("the platform has an interrupt handler already")
         self._interrupt = handler
+
+    def signal(self) -> RtlSignal:
+        return RtlSignal(self)
+
+    def begin_timer(self, ns: int) -> tuple[int, _Wait]:
+        """Start a wait that ends after `ns`, or by `wake`."""
+        ident, wait = self._begin()
+        self._timer(self._host, ident, self._deadline(ns))
+        return ident, wait
+
+    async def sleep_on(self, wait: _Wait) -> None:
+        """Sleep until a wait ends."""
+        await self._sleep(wait)
+
+    def wake(self, ident: int, wait: _Wait) -> None:
+        """End a wait before its time."""
+        if self._waits.pop(ident, None) is not None:
+            wait.done.set()
 
     def inject_read_error(self, address: int, error: ReadError) -> None:
         """Reads by a device that start in the machine page of `address` end so from now on (`NONE`: well)."""

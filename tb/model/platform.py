@@ -88,6 +88,37 @@ class _Monitor:
     resume: Callable[[Any], None]
 
 
+class ModelSignal:
+    """Implements `sw.platform.Signal`."""
+
+    def __init__(self, platform: ModelPlatform) -> None:
+        self._platform = platform
+        self._waiting: dict[int, Callable[[Any], None]] = {}
+        self._next = 0
+
+    def notify(self) -> None:
+        """Wake everybody who waits now."""
+        waiting, self._waiting = self._waiting, {}
+        for resume in waiting.values():
+            self._platform.schedule(0, resume, True)
+
+    async def wait(self, timeout_ns: int) -> bool:
+        """Sleep until the next `notify`, or for `timeout_ns`."""
+        if timeout_ns <= 0:
+            return False
+
+        def arm(resume: Callable[[Any], None]) -> None:
+            self._next += 1
+            self._waiting[self._next] = resume
+            self._platform.schedule(timeout_ns, self._expire, self._next)
+
+        return bool(await _Suspend(arm))
+
+    def _expire(self, number: int) -> None:
+        if (resume := self._waiting.pop(number, None)) is not None:
+            resume(False)
+
+
 class ModelPlatform:
     """Implements `sw.platform.Platform` in plain Python; deterministic."""
 
@@ -158,6 +189,10 @@ class ModelPlatform:
             self.schedule(timeout_ns, self._expire, watch)
 
         return bool(await _Suspend(arm))
+
+    def signal(self) -> ModelSignal:
+        """A new signal."""
+        return ModelSignal(self)
 
     # --- tasks -----------------------------------------------------------------------------------
 
