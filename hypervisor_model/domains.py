@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypervisor_model.faults import DomainCrashedError, GuestFaultError
+from hypervisor_model.event_channels import EventChannels
+from hypervisor_model.faults import DomainCrashedError, GuestFaultError, HypercallError
 from hypervisor_model.hypercalls import DomainHypercalls
-from hypervisor_model.memory import FrameAllocator
+from hypervisor_model.memory import OWNER_XEN, FrameAllocator
 from hypervisor_model.p2m import P2M
+from hypervisor_model.switch import PortPolicy
 from sw.guest.kernel import GuestKernel
-from sw.platform import PAGE_SHIFT, PAGE_SIZE, Platform
+from sw.platform import PAGE_SHIFT, PAGE_SIZE, Platform, Signal
 
 if TYPE_CHECKING:
     from hypervisor_model.hypervisor import Hypervisor
@@ -19,6 +21,9 @@ HIGH_BASE_GFN: Final = 0x10_0100
 """Above 4 GiB, so that I/O virtual addresses need 64-bit TLP headers."""
 GRANT_TABLE_GAP: Final = 0x100
 """Grant-table pages follow the RAM; device pages follow at this many pages after its end."""
+SHARED_INFO_GAP: Final = 0x80
+"""The shared-info page lies between: at most 64 grant-table pages come before it."""
+_EINVAL: Final = 22
 _OFFSET = PAGE_SIZE - 1
 
 
@@ -79,6 +84,9 @@ class Domain:
         *,
         owns_device: bool,
         crash_on_fault: bool,
+        privileged: bool,
+        port_policy: PortPolicy | None,
+        posted: bool,
     ) -> None:
         self._hypervisor = hypervisor
         self._platform = platform
@@ -86,6 +94,11 @@ class Domain:
         self.domid = domid
         self.owns_device = owns_device
         self.crash_on_fault = crash_on_fault
+        self.privileged = privileged
+        self.port_policy = port_policy
+        self.posted = posted
+        self.running = True
+        """The vCPU is on a core. A blocked one has to be woken by the hypervisor, even in posted mode."""
         self.crashed = False
         # The first guest is number 0.
         base = HIGH_BASE_GFN if (domid - 1) % 2 else LOW_BASE_GFN
@@ -97,6 +110,8 @@ class Domain:
         self.p2m = P2M(frames)
         for gfn in self._ram:
             self.p2m.add_ram(gfn, frames.allocate(domid))
+        self._frames = frames
+        self._events: EventChannels | None = None
         self._memory = DomainMemory(self)
         self._hypercall = DomainHypercalls(hypervisor, self)
         self._kernel = GuestKernel(self)
@@ -122,6 +137,26 @@ class Domain:
     def ram(self) -> range:
         """GFNs of the guest's memory."""
         return self._ram
+
+    @property
+    def events(self) -> EventChannels:
+        """Its event channels. Raises `HypercallError` until it has mapped its shared-info page."""
+        if self._events is None:
+            raise HypercallError(_EINVAL, f"{self.name} has not mapped its shared-info page")
+        return self._events
+
+    def map_shared_info(self) -> int:
+        """Map the shared-info page; its GFN, the same each time. The frame is the hypervisor's: it cannot be granted."""
+        gfn = self._ram.stop + SHARED_INFO_GAP
+        if self._events is None:
+            frame = self._frames.allocate(OWNER_XEN)
+            self.p2m.add_ram(gfn, frame)
+            self._events = EventChannels(self._frames.page(frame), self._kernel.upcall)
+        return gfn
+
+    def signal(self) -> Signal:
+        """A new signal for this guest's coroutines."""
+        return self._platform.signal()
 
     def now(self) -> int:
         """Simulated time in ns."""

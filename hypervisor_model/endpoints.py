@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from hypervisor_model import receive_side
 from hypervisor_model.faults import HypercallError
 from hypervisor_model.grants import GrantError, Mapping
 from hypervisor_model.iommu import IommuDriver
@@ -12,7 +13,9 @@ from hypervisor_model.memory import FrameAllocator
 from hypervisor_model.p2m import P2M
 from hypervisor_model.pci import PciDevice
 from hypervisor_model.second_level import SecondLevelTable
+from hypervisor_model.switch import MAC_PREFIX, PortPolicy, SwitchConfig, SwitchTables
 from sw.abi.registers import Aperture, Form, Mode, NicControl
+from sw.guest.machine import ReceiveSetup
 from sw.guest.xen_abi import GrantStatus
 from sw.platform import PAGE_SHIFT, Platform, PlatformTimeoutError
 
@@ -50,6 +53,15 @@ class Endpoint:
     iommu_domain: int
     table: SecondLevelTable | None
     """None in mode NATIVE."""
+    mac: bytes
+    receive_form: Form | None
+    """How receive buffers reach the NIC; None when the endpoint only sends."""
+    policy: PortPolicy | None
+    """Rights on the switch; None while it is outside: it receives nothing and its frames are not checked."""
+    promiscuous: bool = False
+    all_multicast: bool = False
+    counters: dict[str, int] | None = None
+    """What the NIC's counters of this endpoint were when it joined the switch."""
     enabled: bool = False
     pages: dict[int, _DevicePage] = field(default_factory=dict)
     """Device frame number to what is mapped there."""
@@ -70,11 +82,12 @@ class Endpoints:
         self._stride = aperture_bytes // NicControl.ENDPOINT_COUNT
         self._control = device.bars[CONTROL_BAR][0]
         self._endpoints: dict[int, Endpoint] = {}
+        self.switch = SwitchTables(self.write)
         self.forced_disables = 0
         """Endpoints that had to be disabled because they did not become idle for a revocation."""
 
-    async def start(self) -> None:
-        """Check that this is the NIC we know, read its limits, let it execute requests."""
+    async def start(self, config: SwitchConfig) -> None:
+        """Check that this is the NIC we know, read its limits, set the switch, let the NIC execute requests."""
         magic = await self.read(NicControl.ID)
         if magic != MAGIC:
             raise HypercallError(_ENODEV, f"NIC control register ID is {magic:#010x}, expected {MAGIC:#010x}")
@@ -82,6 +95,7 @@ class Endpoints:
         limits = await self.read(NicControl.LIMITS)
         self.inline_max = limits & NicControl.LIMITS_INLINE_MAX_M
         self.max_frame = limits >> NicControl.LIMITS_MAX_FRAME_S
+        self.switch.start(config)
         self.write(NicControl.CTRL, NicControl.CTRL_ENABLE_M)
 
     @property
@@ -89,21 +103,34 @@ class Endpoints:
         """Pages from one aperture to the next."""
         return self._stride >> PAGE_SHIFT
 
-    def allocate(self, domid: int, form: Form, mode: Mode) -> Endpoint:
-        """Reserve an endpoint and give its function a context entry."""
+    def allocate(
+        self, domid: int, form: Form, mode: Mode, receive_form: Form | None, policy: PortPolicy | None
+    ) -> Endpoint:
+        """Reserve an endpoint and give its function a context entry.
+
+        Without a policy it joins the switch only if it receives, by the default one.
+        """
         if any(e.mode is Mode.NATIVE for e in self._endpoints.values()) or (mode is Mode.NATIVE and self._endpoints):
             raise HypercallError(_ENODEV, "the NIC has a native owner: it cannot be shared")
         number = next((n for n in range(self.count) if n not in self._endpoints), None)
         if number is None:
             raise HypercallError(_ENOSPC, f"all {self.count} endpoints are in use")
+        if policy is None and receive_form is not None:
+            policy = PortPolicy()
+        own = {e.mac[-1] for e in self.of_domain(domid)}
+        # The lowest number that the domain does not use: what it closes and opens again keeps its address.
+        ordinal = next(n for n in range(self.count) if n not in own)
+        mac = (MAC_PREFIX << 24 | domid << 8 | ordinal).to_bytes(6, "big")
         if mode is Mode.NATIVE:
             requester = self._device.requester
-            endpoint = Endpoint(number, domid, form, mode, requester, PASS_THROUGH_DOMAIN, None)
+            endpoint = Endpoint(
+                number, domid, form, mode, requester, PASS_THROUGH_DOMAIN, None, mac, receive_form, policy
+            )
             self._iommu.attach_pass_through(requester, PASS_THROUGH_DOMAIN)
         else:
             table = SecondLevelTable(self._frames)
             requester = self._device.vf_requester(number)
-            endpoint = Endpoint(number, domid, form, mode, requester, 1 + number, table)
+            endpoint = Endpoint(number, domid, form, mode, requester, 1 + number, table, mac, receive_form, policy)
             self._iommu.attach(requester, table, endpoint.iommu_domain)
         self._endpoints[number] = endpoint
         return endpoint
@@ -130,10 +157,20 @@ class Endpoints:
         if endpoint.form is Form.PUSHED:
             first = Aperture.SEND_RING >> PAGE_SHIFT
             pages += range(first, first + (Aperture.SEND_RING_BYTES >> PAGE_SHIFT))
+        if endpoint.receive_form is Form.PUSHED:
+            pages += (Aperture.RX_SMALL_RING >> PAGE_SHIFT, Aperture.RX_BIG_RING >> PAGE_SHIFT)
         return [(page, base + page) for page in pages]
 
-    async def enable(self, endpoint: Endpoint, send_log2: int, cq_log2: int, send_base: int, cq_base: int) -> None:
-        """Program, enable and wait until the NIC has cleared the send ring.
+    async def enable(
+        self,
+        endpoint: Endpoint,
+        send_log2: int,
+        cq_log2: int,
+        send_base: int,
+        cq_base: int,
+        receive: ReceiveSetup | None,
+    ) -> None:
+        """Program, join the switch, enable and wait until the NIC has cleared the rings.
 
         Bases are device addresses; what they may reach is the IOMMU's business.
         """
@@ -145,6 +182,16 @@ class Endpoints:
                 raise HypercallError(_EINVAL, f"{name} is {value:#x}: must be a multiple of 16 below 2^64")
         if endpoint.enabled:
             raise HypercallError(_EINVAL, f"endpoint {endpoint.number} is enabled already")
+        if receive is not None:
+            if endpoint.receive_form is None:
+                raise HypercallError(_EINVAL, f"endpoint {endpoint.number} was allocated for sending only")
+            receive_side.check(receive, self.max_frame)
+            receive_side.program(self.write, endpoint.number, receive, endpoint.receive_form)
+        if endpoint.policy is not None:
+            if endpoint.counters is None:
+                endpoint.counters = await receive_side.read_counters(self.read, endpoint.number)
+            # Before it may send: nothing leaves unchecked.
+            self._join_switch(endpoint, endpoint.policy)
         at = endpoint.number * NicControl.ENDPOINT_STRIDE
         for register, base in (
             (NicControl.ENDPOINT_SEND_BASE_LO, send_base),
@@ -170,12 +217,16 @@ class Endpoints:
         endpoint.enabled = False
 
     async def disable(self, endpoint: Endpoint) -> None:
-        """Stop an endpoint and wait until nothing of it is in flight."""
+        """Stop an endpoint, wait until nothing of it is in flight, take it out of the switch."""
         self.post_disable(endpoint)
         if not await self._idle(endpoint):
             raise PlatformTimeoutError(
                 f"endpoint {endpoint.number} was disabled but stayed busy for {IDLE_LIMIT_NS} ns"
             )
+        if endpoint.policy is not None:
+            self.switch.clear_port(endpoint.number)
+        if endpoint.receive_form is not None:
+            receive_side.switch_off(self.write, endpoint.number)
 
     async def release(self, endpoint: Endpoint) -> None:
         """Take the context entry away and free the endpoint. It must be disabled and have no pages mapped."""
@@ -183,12 +234,38 @@ class Endpoints:
             raise HypercallError(
                 _EINVAL, f"endpoint {endpoint.number} is enabled or has {len(endpoint.pages)} pages mapped"
             )
+        self.switch.leave_all(endpoint.number)
         await self._iommu.detach(endpoint.requester, endpoint.iommu_domain)
         for frame in endpoint.superpage_frames:
             self._frames.put(frame)
         if endpoint.table is not None:
             endpoint.table.destroy()
         del self._endpoints[endpoint.number]
+
+    # --- switch and receive side -----------------------------------------------------------------
+
+    def set_filter(self, endpoint: Endpoint, *, promiscuous: bool, all_multicast: bool) -> None:
+        """What the endpoint receives beyond its own address and groups."""
+        endpoint.promiscuous = promiscuous
+        endpoint.all_multicast = all_multicast
+        if endpoint.enabled and endpoint.policy is not None:
+            self._join_switch(endpoint, endpoint.policy)
+
+    async def statistics(self, endpoint: Endpoint) -> dict[str, int]:
+        """The endpoint's counters since it joined the switch, by name; empty before."""
+        if endpoint.counters is None:
+            return {}
+        now = await receive_side.read_counters(self.read, endpoint.number)
+        return {name: value - endpoint.counters[name] & receive_side.COUNTER_MASK for name, value in now.items()}
+
+    def _join_switch(self, endpoint: Endpoint, policy: PortPolicy) -> None:
+        self.switch.set_port(
+            endpoint.number,
+            endpoint.mac,
+            policy,
+            promiscuous=endpoint.promiscuous,
+            all_multicast=endpoint.all_multicast,
+        )
 
     # --- I/O address space -----------------------------------------------------------------------
 

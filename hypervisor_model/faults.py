@@ -27,9 +27,13 @@ class Entries:
 
     setup: int = 0
     data_path: int = 0
-    """Hypercalls, other than those that make or stop an endpoint, for endpoints in operation."""
+    """Hypercalls for endpoints in operation, other than those that make, stop or configure one."""
     faults: int = 0
     """MMIO traps, guest page faults and IOMMU faults."""
+    interrupts: int = 0
+    """Device interrupts that the hypervisor took and turned into event-channel notifications."""
+    posted: int = 0
+    """Notifications that reached a running vCPU without an entry: not part of any other count."""
     hypercalls: dict[str, int] = field(default_factory=dict)
     """By name, set-up and data path together."""
 

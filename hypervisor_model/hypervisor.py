@@ -9,9 +9,11 @@ from hypervisor_model.domains import Domain
 from hypervisor_model.endpoints import Endpoints
 from hypervisor_model.faults import DeviceFault, DomainCrashedError, Entries, FaultLog, GuestFault, HypercallError
 from hypervisor_model.grants import GrantOperations
+from hypervisor_model.interrupts import Interrupts
 from hypervisor_model.iommu import IommuDriver
 from hypervisor_model.memory import FrameAllocator
 from hypervisor_model.pci import PciBus, PciDevice
+from hypervisor_model.switch import PortPolicy, SwitchConfig
 from sw.platform import Platform
 
 MAX_PAYLOAD: Final = 128
@@ -19,18 +21,27 @@ MAX_READ: Final = 512
 FAULT_ROUNDS: Final = 16
 """Rounds of `handle_faults`: a device that faults faster than this is left for the next call."""
 _EPERM = 1
+_EINVAL = 22
 
 
 class Hypervisor:
     """One machine. `boot` first."""
 
     def __init__(
-        self, platform: Platform, *, seed: int = 1, max_payload: int = MAX_PAYLOAD, max_read: int = MAX_READ
+        self,
+        platform: Platform,
+        *,
+        seed: int = 1,
+        max_payload: int = MAX_PAYLOAD,
+        max_read: int = MAX_READ,
+        switch: SwitchConfig | None = None,
     ) -> None:
         """`seed` scatters guest memory over machine frames; payload and read sizes in bytes."""
         self._platform = platform
         self._max_payload = max_payload
         self._max_read = max_read
+        self._switch = switch if switch is not None else SwitchConfig()
+        self._bindings: dict[int, tuple[Domain, int]] = {}
         self.frames = FrameAllocator(platform.memory, seed)
         self.grants = GrantOperations(self.frames)
         self.iommu = IommuDriver(platform, self.frames)
@@ -45,15 +56,27 @@ class Hypervisor:
         self.device: PciDevice = await bus.enumerate(max_payload=self._max_payload, max_read=self._max_read)
         await self.iommu.enable()
         self.endpoints = Endpoints(self._platform, self.device, self.iommu, self.frames)
-        await self.endpoints.start()
+        await self.endpoints.start(self._switch)
+        self.interrupts = Interrupts(self._platform, bus, self.endpoints.write, self._interrupt)
 
     def create_domain(
-        self, name: str, pages: int, *, owns_device: bool = False, crash_on_fault: bool = False
+        self,
+        name: str,
+        pages: int,
+        *,
+        owns_device: bool = False,
+        crash_on_fault: bool = False,
+        privileged: bool = False,
+        port_policy: PortPolicy | None = None,
+        posted: bool = False,
     ) -> Domain:
         """A guest with `pages` of scattered memory.
 
         `owns_device`: it alone uses the NIC, with machine addresses (mode NATIVE). `crash_on_fault`: an access
-        outside its mapped pages kills it; otherwise the access is dropped.
+        outside its mapped pages kills it; otherwise the access is dropped. `privileged`: it may receive everything.
+        `port_policy`: rights of its endpoints on the switch, also of those that only send; without one, endpoints
+        that receive get the default, and those that only send stay outside: their frames go to the wire unchecked.
+        `posted`: interrupts reach its running vCPU without the hypervisor.
         """
         domid = 1 + len(self.domains)
         domain = Domain(
@@ -65,22 +88,25 @@ class Hypervisor:
             pages,
             owns_device=owns_device,
             crash_on_fault=crash_on_fault,
+            privileged=privileged or owns_device,
+            port_policy=port_policy,
+            posted=posted,
         )
         self.grants.create(domid, domain.p2m)
         self.domains[domid] = domain
         return domain
 
-    def enter(self, domain: Domain, name: str, endpoints: Sequence[int], *, lifecycle: bool) -> None:
+    def enter(self, domain: Domain, name: str, endpoints: Sequence[int], *, control: bool) -> None:
         """Count a hypercall.
 
         It is data path when every endpoint that it concerns (all the caller's, if it names none) is enabled.
-        `lifecycle`: it makes or stops an endpoint, which never is.
+        `control`: it makes, stops or configures an endpoint, which never is.
         """
         if domain.crashed:
             raise DomainCrashedError(f"{domain.name} has crashed: no hypercall {name}")
         own = self.endpoints.of_domain(domain.domid)
         concerned = [e for e in own if e.number in endpoints] if endpoints else own
-        if concerned and all(e.enabled for e in concerned) and not lifecycle:
+        if concerned and all(e.enabled for e in concerned) and not control:
             self.entries.data_path += 1
         else:
             self.entries.setup += 1
@@ -101,6 +127,33 @@ class Hypervisor:
         if frame not in domain.iomem:
             raise HypercallError(_EPERM, f"{domain.name} has no permission for device frame {frame:#x}")
         domain.p2m.add_mmio(gfn, frame)
+
+    async def bind_interrupt(self, domain: Domain, endpoint: int) -> int:
+        """Make an endpoint's vector an event channel of its owner; the port."""
+        if endpoint in self._bindings:
+            raise HypercallError(_EINVAL, f"the interrupt of endpoint {endpoint} is bound already")
+        port = domain.events.bind(endpoint)
+        self._bindings[endpoint] = domain, port
+        await self.interrupts.route(endpoint, domain.domid)
+        return port
+
+    def unbind_interrupt(self, endpoint: int) -> None:
+        """Mask an endpoint's vector and close its event channel, if it has one."""
+        binding = self._bindings.pop(endpoint, None)
+        if binding is not None:
+            domain, port = binding
+            self.interrupts.remove(endpoint)
+            domain.events.close(port)
+
+    def _interrupt(self, endpoint: int) -> None:
+        """An endpoint's interrupt has arrived at its owner's core."""
+        domain, port = self._bindings[endpoint]
+        if domain.posted and domain.running:
+            self.entries.posted += 1
+        else:
+            self.entries.interrupts += 1
+        if not domain.crashed:
+            domain.events.send(port)
 
     def guest_fault(self, domain: Domain, gpa: int, kind: str) -> None:
         """A guest touched what is not mapped for it."""

@@ -17,6 +17,13 @@ _COMMAND_MASTER: Final = 1 << 2
 _BAR0: Final = 0x10
 _CAP_POINTER: Final = 0x34
 _CAP_PCIE: Final = 0x10
+_CAP_MSIX: Final = 0x11
+_MSIX_ENABLE: Final = 1 << 31
+_MSIX_FUNCTION_MASK: Final = 1 << 30
+_MSIX_SIZE_S: Final = 16
+_MSIX_SIZE_M: Final = 0x7FF
+_MSIX_TABLE: Final = 0x04
+_MSIX_BIR_M: Final = 0x7
 _PCIE_DEVCAP: Final = 0x04
 _PCIE_DEVCTL: Final = 0x08
 _EXTENDED_CAPS: Final = 0x100
@@ -78,6 +85,14 @@ class PciBus:
         self._write(_COMMAND, command & 0xFFFF | _COMMAND_MEMORY | _COMMAND_MASTER)
         first, stride, count = await self._enable_vfs()
         return PciDevice(self._requester, bars, max_payload, max_read, self._requester + first, stride, count)
+
+    async def enable_msix(self) -> tuple[int, int, int]:
+        """Switch MSI-X on, function not masked; BAR, offset in it and entries of the table."""
+        capability = await self._capability(_CAP_MSIX)
+        control = await self._read(capability)
+        self._write(capability, (control | _MSIX_ENABLE) & ~_MSIX_FUNCTION_MASK)
+        table = await self._read(capability + _MSIX_TABLE)
+        return table & _MSIX_BIR_M, table & ~_MSIX_BIR_M, (control >> _MSIX_SIZE_S & _MSIX_SIZE_M) + 1
 
     async def _place_bars(self) -> dict[int, tuple[int, int]]:
         bars: dict[int, tuple[int, int]] = {}

@@ -1,6 +1,6 @@
 """The part of Xen's public interface that guests and hypervisor share: numbers and layouts, no behaviour.
 
-Source: Xen `xen/include/public/grant_table.h` and `xen.h` (values restated).
+Source: Xen `xen/include/public/grant_table.h`, `event_channel.h` and `xen.h` (values restated).
 """
 
 from __future__ import annotations
@@ -19,6 +19,21 @@ GRANT_ENTRIES_PER_PAGE: Final = 4096 // GRANT_ENTRY_V1.size
 GRANT_RESERVED_ENTRIES: Final = 8
 """References 0 to 7 belong to console, xenstore and the like."""
 GRANT_MAX_FRAMES: Final = 64
+
+# struct shared_info of a 64-bit guest, 2-level event channels: byte offsets. vCPU 0 comes first.
+UPCALL_PENDING: Final = 0
+"""vcpu_info.evtchn_upcall_pending, one byte."""
+UPCALL_MASK: Final = 1
+"""vcpu_info.evtchn_upcall_mask, one byte."""
+PENDING_SELECTOR: Final = 8
+"""vcpu_info.evtchn_pending_sel, 64 bits: words of the pending array to look at."""
+EVENT_PENDING: Final = 2048
+"""evtchn_pending: 64 words of 64 bits, after 32 vcpu_info of 64 bytes."""
+EVENT_MASK: Final = 2560
+"""evtchn_mask, likewise."""
+EVENT_WORDS: Final = 64
+EVENT_WORD_BITS: Final = 64
+EVENT_PORTS: Final = EVENT_WORDS * EVENT_WORD_BITS
 
 
 class GrantFlag(IntFlag):
