@@ -1,71 +1,43 @@
 """The guest's network driver: one endpoint of the NIC, driven without the hypervisor.
 
 Shape of a real driver: `open`, `xmit` (never blocks; False when the queue is stopped), `reap` of completions,
-`wait_for_room` and `drain` (sleep until the hardware has got there), `close`. The same code serves a guest that
-owns the NIC alone and one that shares it: only the device addresses that the grant hypercall returns differ.
+`wait_for_room` and `drain` (sleep until the hardware has got there), `receive` (interrupt, then poll), `close`. The
+same code serves a guest that owns the NIC alone and one that shares it: only the device addresses that the grant
+hypercall returns differ.
 """
 
 from __future__ import annotations
 
-import struct
-from collections import deque
-from collections.abc import Sequence
-from enum import Enum
-from typing import Final
+from collections.abc import Iterable, Sequence
 
-from sw.abi.registers import Aperture, Completion, Form, Mode, SendDescriptor, Status
-from sw.guest.machine import DeviceMapping, EndpointGrant, GuestMachine
-from sw.guest.send_buffers import Piece, SendBuffers
-from sw.guest.xen_abi import GrantStatus
-from sw.platform import PAGE_SHIFT, PAGE_SIZE, PlatformTimeoutError
+from sw.abi.registers import Aperture, Form, Status
+from sw.guest.device_pages import DevicePages
+from sw.guest.machine import EndpointGrant, GuestMachine
+from sw.guest.receive import (
+    BUDGET,
+    RSS_KEY,
+    RSS_TABLE_ENTRIES,
+    ReceiveConfig,
+    ReceivedFrame,
+    Receiver,
+)
+from sw.guest.send_buffers import SendBuffers
+from sw.guest.transmit import MAX_PIECES, NicError, NicHaltedError, SendForm, Transmitter
+from sw.platform import PAGE_SHIFT, PAGE_SIZE
 
-MAX_PIECES: Final = 12
-STOP_BELOW: Final = MAX_PIECES + 1
-"""The queue stops when fewer slots are free: the longest chain, or inline frame, might not fit."""
-SMALL_FRAME: Final = 1520
-BURST: Final = 64
-"""A write-combining buffer: bursts never cross a boundary of this many bytes."""
-RING_LIMITS: Final = (16, 1024)
-
-_SLOT = SendDescriptor.BYTES
-_SLOTS_PER_BURST = BURST // _SLOT
-_SLOTS_PER_PAGE = PAGE_SIZE // _SLOT
-_CPL = Completion.BYTES
-_CPL_PER_PAGE = PAGE_SIZE // _CPL
-_DESCRIPTOR = struct.Struct(">QII")
-_COMPLETION_TAIL = struct.Struct(">HHI")
-_DOORBELL = struct.Struct("<I")
-_PLAIN = SendDescriptor.CONTROL_NO_TSO_M
-_ONE = 1 << SendDescriptor.CONTROL_RDMA_COUNT_S
-_COUNT_S = SendDescriptor.CONTROL_RDMA_COUNT_S
-_HEAD = SendDescriptor.CONTROL_NO_TSO_M | SendDescriptor.CONTROL_FIRST_M
-_SMALL = SendDescriptor.CONTROL_SMALL_M
-_INLINE_HEAD = _HEAD | SendDescriptor.CONTROL_INLINE_M
-_FETCH_ERROR = int(Status.FETCH_ERROR)
-_PHASE_MASK = Completion.STATUS_PHASE_M.to_bytes(4, "big")
+__all__ = [
+    "MAX_PIECES",
+    "NicError",
+    "NicHaltedError",
+    "ReceiveConfig",
+    "ReceivedFrame",
+    "SendForm",
+    "VirtualNic",
+]
 
 
-class SendForm(Enum):
-    """How send requests reach the NIC."""
-
-    PUSHED = "pushed"
-    """Descriptors by PIO into NIC SRAM."""
-    INLINE = "inline"
-    """Frames by PIO, whole, as far as they fit; else as PUSHED."""
-    FETCHED = "fetched"
-    """Descriptors in guest memory, one doorbell per batch (`kick`)."""
-
-
-class NicError(RuntimeError):
-    """The driver was used wrongly, or set-up was refused: the message names the endpoint and the reason."""
-
-
-class NicHaltedError(RuntimeError):
-    """The endpoint halted after a failed descriptor fetch; what was in flight never completes."""
-
-
-class VirtualNic:
-    """One endpoint. Not re-entrant: one user at a time, as under a transmit lock."""
+class VirtualNic(Transmitter):
+    """One endpoint. Not re-entrant: one sender and one receiver at a time, as under a transmit lock and in NAPI."""
 
     def __init__(
         self,
@@ -77,40 +49,24 @@ class VirtualNic:
         buffer_pages: int = 128,
         buffer_alignment: int = 64,
         completion_log: list[tuple[int, int, int]] | None = None,
+        receive: ReceiveConfig | None = None,
     ) -> None:
-        """`cq_entries` defaults to `ring_entries`; `completion_log` collects (index, length, status) in order."""
-        self._machine = machine
-        self.form = form
-        self._ring = ring_entries
-        self._cq = cq_entries if cq_entries is not None else ring_entries
-        for name, value in (("ring_entries", self._ring), ("cq_entries", self._cq)):
-            if value & (value - 1) or not RING_LIMITS[0] <= value <= RING_LIMITS[1]:
-                raise NicError(f"{name} is {value}: must be a power of two from {RING_LIMITS[0]} to {RING_LIMITS[1]}")
-        self._wake_at = max(self._ring // 2, STOP_BELOW)
+        """`cq_entries` defaults to `ring_entries`; `completion_log` collects (index, length, status) in order.
+
+        Without `receive` the NIC only sends.
+        """
+        super().__init__(machine, form, ring_entries, cq_entries, completion_log)
         self._buffer_pages = buffer_pages
         self._buffer_alignment = buffer_alignment
-        self._log = completion_log
-        self.completions = [0] * (max(Status) + 1)
-        """Completions so far, by status."""
-        self.frames_accepted = 0
-        self.halted = False
+        self._receive_config = receive
         self.ring_gfn = 0
         """First page of the send ring in guest memory (FETCHED, while open)."""
         self._endpoint: EndpointGrant | None = None
-        self._runs: list[tuple[int, int]] = []
-        self._mappings: list[tuple[int, int]] = []
-        self._device_pages: dict[int, int] | None = None
-        self._ring_pages: list[memoryview] = []
-        self._cq_pages: list[memoryview] = []
-        self._reset_indices()
-
-    def _reset_indices(self) -> None:
-        self._producer = 0
-        self._consumer = 0
-        self._rung = 0
-        self._cq_index = 0
-        self._stopped = True
-        self._chains: deque[tuple[int, int]] = deque()
+        self._receiver: Receiver | None = None
+        self._port = 0
+        self._groups: set[bytes] = set()
+        self._promiscuous = False
+        self._all_multicast = False
 
     # --- set-up and tear-down --------------------------------------------------------------------
 
@@ -120,46 +76,52 @@ class VirtualNic:
         return self._opened().endpoint
 
     @property
-    def buffers(self) -> SendBuffers:
-        """The driver's mapped pages, for `xmit`; `send` uses them by itself."""
-        return self._buffers
+    def mac(self) -> bytes:
+        """The endpoint's address, fixed by the hypervisor; valid while open."""
+        return self._opened().mac
+
+    @property
+    def vlan(self) -> int:
+        """The endpoint's VLAN, 0 for untagged frames; valid while open."""
+        return self._opened().vlan
 
     async def open(self) -> None:
         """Allocate an endpoint, grant and map rings and buffers, enable. Raises `NicError` when refused."""
         if self._endpoint is not None:
             raise NicError(f"endpoint {self._endpoint.endpoint} is open already")
-        machine = self._machine
+        machine, hypercall = self._machine, self._machine.hypercall
+        config = self._receive_config
         fetched = self.form is SendForm.FETCHED
-        grant = await machine.hypercall.endpoint_allocate(Form.FETCHED if fetched else Form.PUSHED)
+        grant = await hypercall.endpoint_allocate(
+            Form.FETCHED if fetched else Form.PUSHED, config.form if config is not None else None
+        )
         self._endpoint = grant
-        self._reset_indices()
-        self.halted = False
-        pages: dict[int, int] = {}
-        ring_pages = -(-self._ring * _SLOT // PAGE_SIZE) if fetched else 0
-        cq_pages = -(-self._cq * _CPL // PAGE_SIZE)
-        ring = await self._map_run(pages, ring_pages, readonly=True)
-        cq = await self._map_run(pages, cq_pages, readonly=False)
-        buffers = await self._map_run(pages, self._buffer_pages, readonly=True)
-        identity = all(address == gfn << PAGE_SHIFT for gfn, address in pages.items())
-        self._device_pages = None if identity else pages
-        self.ring_gfn = ring
-        self._ring_pages = [machine.memory.page(ring + n) for n in range(ring_pages)]
-        self._cq_base = cq << PAGE_SHIFT
-        self._cq_pages = [machine.memory.page(cq + n) for n in range(cq_pages)]
-        for page in self._cq_pages:
-            # Phase 0: nothing has arrived on the first lap.
-            page[:] = bytes(PAGE_SIZE)
+        self._reset_transmit()
+        self._pages = DevicePages(machine, grant)
+        ring, cq, buffers = await self._map_transmit(self._pages, fetched=fetched)
         self._buffers = SendBuffers(machine, buffers, self._buffer_pages, self._buffer_alignment)
         self._inline_max = grant.inline_max
         self._doorbell = grant.aperture + Aperture.SEND_DOORBELL
         self._window = grant.aperture + Aperture.SEND_RING
-        await machine.hypercall.endpoint_enable(
+        setup = None
+        if config is not None:
+            self._receiver = Receiver(machine, config)
+            setup = await self._receiver.map(self._pages)
+            if config.queues > 1:
+                table = [n % config.queues for n in range(RSS_TABLE_ENTRIES)]
+                await hypercall.endpoint_rss(grant.endpoint, RSS_KEY, table)
+            if config.interrupts:
+                self._port = await machine.kernel.bind_interrupt(grant.endpoint, self._receiver.interrupt)
+        await hypercall.endpoint_enable(
             grant.endpoint,
             self._ring.bit_length() - 1,
             self._cq.bit_length() - 1,
-            pages.get(ring, 0),
-            pages[cq],
+            self._pages.addresses.get(ring, 0),
+            self._pages.addresses[cq],
+            setup,
         )
+        if self._receiver is not None:
+            self._receiver.start(grant.aperture)
         self._stopped = False
 
     async def close(self) -> None:
@@ -167,275 +129,121 @@ class VirtualNic:
         grant = self._opened()
         hypercall = self._machine.hypercall
         self._stopped = True
+        if self._receiver is not None:
+            self._receiver.stop()
         await hypercall.endpoint_disable(grant.endpoint)
-        statuses = await hypercall.grant_unmap_from_device([handle for handle, _ in self._mappings])
-        if any(status is not GrantStatus.OKAY for status in statuses):
-            raise NicError(f"endpoint {grant.endpoint}: unmapping its pages gave {statuses}")
-        for _, reference in self._mappings:
-            if not self._machine.kernel.end_access(reference):
-                raise NicError(f"endpoint {grant.endpoint}: grant {reference} is still in use after unmap")
-        self._mappings.clear()
-        for gfn, count in self._runs:
-            self._machine.kernel.free_pages(gfn, count)
-        self._runs.clear()
+        if self._port:
+            await self._machine.kernel.unbind_interrupt(self._port)
+            self._port = 0
+        await self._pages.release()
         await hypercall.endpoint_release(grant.endpoint)
         self._endpoint = None
+        self._receiver = None
+        self._groups.clear()
+        self._promiscuous = self._all_multicast = False
 
-    async def _map_run(self, pages: dict[int, int], count: int, *, readonly: bool) -> int:
-        """Allocate, grant and map `count` consecutive pages into `pages`; the first GFN (0 when there are none)."""
-        if count == 0:
-            return 0
-        gfn = self._machine.kernel.allocate_pages(count)
-        self._runs.append((gfn, count))
-        if count > 1 and self._opened().mode is Mode.NATIVE:
-            # The device names pages by machine address: a run must be one there too.
-            await self._machine.hypercall.memory_exchange(gfn, count)
-        for n in range(count):
-            pages[gfn + n] = await self._map_page(gfn + n, readonly=readonly)
-        return gfn
-
-    async def _map_page(self, gfn: int, *, readonly: bool) -> int:
-        endpoint = self._opened().endpoint
-        reference = await self._machine.kernel.grant_access(gfn, readonly=readonly)
-        mapping: DeviceMapping = await self._machine.hypercall.grant_map_to_device(
-            endpoint, reference, readonly=readonly
-        )
-        if mapping.status is not GrantStatus.OKAY:
-            raise NicError(f"endpoint {endpoint}: mapping page {gfn:#x} gave {mapping.status.name}")
-        self._mappings.append((mapping.handle, reference))
-        return mapping.device_address
+    async def _map_transmit(self, pages: DevicePages, *, fetched: bool) -> tuple[int, int, int]:
+        """Send ring (0 when it is pushed), completion ring and buffers: their first GFNs."""
+        memory = self._machine.memory
+        ring_pages = self.ring_bytes // PAGE_SIZE if fetched else 0
+        cq_pages = self.cq_bytes // PAGE_SIZE
+        ring = await pages.map_run(ring_pages, readonly=True)
+        cq = await pages.map_run(cq_pages, readonly=False)
+        buffers = await pages.map_run(self._buffer_pages, readonly=True)
+        identity = all(address == gfn << PAGE_SHIFT for gfn, address in pages.addresses.items())
+        self._device_pages = None if identity else pages.addresses
+        self.ring_gfn = ring
+        self._ring_pages = [memory.page(ring + n) for n in range(ring_pages)]
+        self._cq_base = cq << PAGE_SHIFT
+        self._cq_pages = [memory.page(cq + n) for n in range(cq_pages)]
+        for page in self._cq_pages:
+            # Phase 0: nothing has arrived on the first lap.
+            page[:] = bytes(PAGE_SIZE)
+        return ring, cq, buffers
 
     def _opened(self) -> EndpointGrant:
         if self._endpoint is None:
             raise NicError("the NIC is not open")
         return self._endpoint
 
-    # --- data path -------------------------------------------------------------------------------
+    # --- receive ---------------------------------------------------------------------------------
 
     @property
-    def stopped(self) -> bool:
-        """`xmit` would refuse: fewer than `STOP_BELOW` slots were free, or the endpoint halted."""
-        return self._stopped
+    def receiver(self) -> Receiver:
+        """The receive side; valid while open. Raises `NicError` for a NIC that only sends."""
+        self._opened()
+        if self._receiver is None:
+            raise NicError(f"endpoint {self.endpoint} only sends")
+        return self._receiver
 
-    @property
-    def in_flight(self) -> int:
-        """Frames accepted and not yet completed."""
-        return len(self._chains)
+    def poll(self, budget: int = BUDGET) -> list[ReceivedFrame]:
+        """Frames that are there, at most `budget`; never sleeps."""
+        return self.receiver.poll(budget)
 
-    def send(self, frame: bytes) -> bool:
-        """Copy a frame into the driver's own buffers and `xmit` it; False when queue or buffers are full."""
-        if self._stopped:
-            return False
-        placed = self._buffers.place(frame)
-        if placed is None:
-            self._stopped = True
-            return False
-        pieces, held = placed
-        if self.xmit(pieces, held):
-            return True
-        self._buffers.undo(held)
-        return False
+    async def receive(self, timeout_ns: int, budget: int = BUDGET) -> list[ReceivedFrame]:
+        """Frames, at least one; none after `timeout_ns` of simulated time, or when the NIC is closed meanwhile."""
+        return await self.receiver.receive(timeout_ns, budget)
 
-    def xmit(self, pieces: Sequence[Piece], held: int = 0) -> bool:
-        """Queue one frame of 1 to 12 device-mapped pieces; False when the queue is stopped.
+    async def set_moderation(self, ns: int, frames: int = 0) -> None:
+        """Interrupt `ns` after the first completion or with the `frames`-th (0: by time alone); `ns` 0: at once."""
+        await self._machine.hypercall.endpoint_moderation(self.endpoint, ns, frames)
 
-        `held` is what `buffers.place` gave, released on completion. FETCHED needs a `kick` after the batch.
+    async def set_rss(self, key: bytes, table: Sequence[int]) -> None:
+        """Hash key (40 bytes) and indirection table (128 queue numbers)."""
+        await self._machine.hypercall.endpoint_rss(self.endpoint, key, table)
+
+    async def set_promiscuous(self, on: bool) -> None:
+        """Receive every frame; raises `HypercallError` unless the domain is privileged."""
+        await self._filter(on, self._all_multicast)
+
+    async def set_multicast(self, groups: Iterable[bytes]) -> bool:
+        """Receive these groups and no others. False when they do not fit: then every multicast frame is received.
+
+        Errors of the hypercalls other than a full table are raised.
         """
-        if self._stopped:
-            return False
-        count = self._queue_inline(pieces) if self.form is SendForm.INLINE else 0
-        if count == 0:
-            count = self._queue_descriptors(pieces)
-        producer = self._producer + count
-        self._producer = producer
-        self._chains.append((count, held))
-        self.frames_accepted += 1
-        if self._ring - producer + self._consumer < STOP_BELOW or len(self._chains) >= self._cq:
-            self._stopped = True
-        return True
-
-    def kick(self) -> None:
-        """Ring the doorbell for what was queued since the last one (FETCHED; nothing to do otherwise)."""
-        if self.form is SendForm.FETCHED and self._rung != self._producer:
-            self._rung = self._producer
-            self._machine.mmio_write(self._doorbell, _DOORBELL.pack(self._producer & 0xFFFF))
-
-    def reap(self) -> int:
-        """Take what has completed, in order; the number of frames. Wakes the queue when half of it is free."""
-        entry = self._cq_index
-        first = entry
-        cq = self._cq
-        pages = self._cq_pages
-        counts = self.completions
-        log = self._log
-        chains = self._chains
-        unpack = _COMPLETION_TAIL.unpack_from
-        released = 0
-        slots = 0
-        while True:
-            slot = entry & (cq - 1)
-            index, length, tail = unpack(pages[slot // _CPL_PER_PAGE], (slot & (_CPL_PER_PAGE - 1)) * _CPL + 8)
-            # Phase 1 on even laps, 0 on odd ones.
-            if (tail & 1 != 0) is (entry & cq != 0):
+        hypercall = self._machine.hypercall
+        wanted = set(groups)
+        for group in sorted(self._groups - wanted):
+            await hypercall.endpoint_multicast(self.endpoint, group, join=False)
+            self._groups.remove(group)
+        fits = True
+        for group in sorted(wanted - self._groups):
+            if not await hypercall.endpoint_multicast(self.endpoint, group, join=True):
+                fits = False
                 break
-            entry += 1
-            status = tail >> 8 & 0xFF
-            counts[status] += 1
-            if log is not None:
-                log.append((index, length, status))
-            if status == _FETCH_ERROR:
-                self.halted = True
-                self._stopped = True
-                break
-            if not chains:
-                raise NicError(f"endpoint {self.endpoint}: completion {entry - 1} for a frame that was never sent")
-            count, held = chains.popleft()
-            slots += count
-            released += held
-        done = entry - first
-        if done:
-            self._cq_index = entry
-            self._consumer += slots
-            if released:
-                self._buffers.free(released)
-            if self._stopped and not self.halted and self._has_room():
-                self._stopped = False
-        return done
+            self._groups.add(group)
+        if self._all_multicast is fits:
+            await self._filter(self._promiscuous, not fits)
+        return fits
 
-    async def wait_for_room(self, timeout_ns: int) -> None:
-        """Sleep until the queue may run again: half a ring is free. One wake-up, however many frames complete.
-
-        Raises `PlatformTimeoutError` after `timeout_ns` of simulated time, `NicHaltedError` when the endpoint halted.
-        """
-        self.kick()
-        self.reap()
-        deadline = self._machine.now() + timeout_ns
-        while self._stopped:
-            self._check_halted()
-            wanted = self._producer - self._ring + self._wake_at
-            freed = self._consumer
-            nth = 0
-            for count, _ in self._chains:
-                if freed >= wanted and nth * 2 >= len(self._chains):
-                    break
-                freed += count
-                nth += 1
-            await self._until_completed(max(nth, 1), deadline, "room in the send queue")
-
-    async def drain(self, timeout_ns: int) -> None:
-        """Sleep until every accepted frame has completed; exceptions as of `wait_for_room`."""
-        self.kick()
-        self.reap()
-        deadline = self._machine.now() + timeout_ns
-        while self._chains:
-            self._check_halted()
-            await self._until_completed(len(self._chains), deadline, "all frames to complete")
-
-    async def _until_completed(self, nth: int, deadline: int, purpose: str) -> None:
-        """Sleep until the `nth` completion from now has arrived, then reap."""
-        entry = self._cq_index + nth - 1
-        phase = 0 if entry & self._cq else Completion.STATUS_PHASE_M
-        address = self._cq_base + (entry & (self._cq - 1)) * _CPL + Completion.STATUS
-        left = deadline - self._machine.now()
-        arrived = left > 0 and await self._machine.monitor(address, phase.to_bytes(4, "big"), _PHASE_MASK, left)
-        if self.reap():
-            return
-        self._check_halted()
-        if arrived:
-            raise NicError(
-                f"endpoint {self.endpoint}: completion {entry} is there but completion {self._cq_index} is not"
-            )
-        raise PlatformTimeoutError(
-            f"endpoint {self.endpoint} waited for {purpose}: completion {entry} did not arrive by {deadline} ns "
-            f"({len(self._chains)} frames in flight)"
+    async def _filter(self, promiscuous: bool, all_multicast: bool) -> None:
+        await self._machine.hypercall.endpoint_filter(
+            self.endpoint, promiscuous=promiscuous, all_multicast=all_multicast
         )
+        self._promiscuous, self._all_multicast = promiscuous, all_multicast
 
-    def _check_halted(self) -> None:
-        if self.halted:
-            raise NicHaltedError(f"endpoint {self.endpoint} halted with {len(self._chains)} frames in flight")
+    # --- statistics ------------------------------------------------------------------------------
 
-    def _has_room(self) -> bool:
-        free = self._ring - self._producer + self._consumer
-        return free >= self._wake_at and len(self._chains) <= self._cq // 2
-
-    def _queue_inline(self, pieces: Sequence[Piece]) -> int:
-        """Put a short frame into the ring itself; slots used, 0 when it is too long."""
-        total = 0
-        for _, length in pieces:
-            total += length
-        if not 0 < total <= self._inline_max:
-            return 0
-        read = self._machine.memory.read
-        payload = b"".join([read(gpa, length) for gpa, length in pieces])
-        count = 1 + -(-total // _SLOT)
-        head = _DESCRIPTOR.pack(0, total, _INLINE_HEAD | _SMALL | count << _COUNT_S)
-        self._push(head + payload.ljust((count - 1) * _SLOT, b"\0"))
-        return count
-
-    def _queue_descriptors(self, pieces: Sequence[Piece]) -> int:
-        """Write a chain of descriptors where the form wants it; slots used."""
-        pieces = self.device_pieces(pieces)
-        count = len(pieces)
-        slot = self._producer & (self._ring - 1)
-        if count == 1:
-            address, length = pieces[0]
-            control = _HEAD | _ONE | _SMALL if length <= SMALL_FRAME else _HEAD | _ONE
-            if self.form is SendForm.FETCHED:
-                page = self._ring_pages[slot // _SLOTS_PER_PAGE]
-                _DESCRIPTOR.pack_into(page, slot % _SLOTS_PER_PAGE * _SLOT, address, length, control)
-            else:
-                self._machine.mmio_write(self._window + slot * _SLOT, _DESCRIPTOR.pack(address, length, control))
-            return 1
-        if not 0 < count <= MAX_PIECES:
-            raise NicError(f"a frame of {count} pieces: 1 to {MAX_PIECES} are possible")
-        chain = self._descriptors(pieces)
-        if self.form is SendForm.FETCHED:
-            for n, descriptor in enumerate(chain, slot):
-                at = n & (self._ring - 1)
-                offset = at % _SLOTS_PER_PAGE * _SLOT
-                self._ring_pages[at // _SLOTS_PER_PAGE][offset : offset + _SLOT] = descriptor
-        else:
-            self._push(b"".join(chain))
-        return count
-
-    def _descriptors(self, pieces: Sequence[Piece]) -> list[bytes]:
-        total = 0
-        for _, length in pieces:
-            total += length
-        common = _PLAIN | _SMALL if total <= SMALL_FRAME else _PLAIN
-        chain = [_DESCRIPTOR.pack(address, length, common | _ONE) for address, length in pieces]
-        address, length = pieces[0]
-        chain[0] = _DESCRIPTOR.pack(address, length, common | _HEAD | len(pieces) << _COUNT_S)
-        return chain
-
-    def _push(self, slots: bytes) -> None:
-        """Write consecutive slots by PIO, tail first: the burst that holds the head goes last."""
-        mask = self._ring - 1
-        write = self._machine.mmio_write
-        producer = self._producer
-        count = len(slots) // _SLOT
-        in_head_burst = min(count, _SLOTS_PER_BURST - producer % _SLOTS_PER_BURST)
-        done = in_head_burst
-        while done < count:
-            part = min(_SLOTS_PER_BURST, count - done)
-            write(self._window + ((producer + done) & mask) * _SLOT, slots[done * _SLOT : (done + part) * _SLOT])
-            done += part
-        write(self._window + (producer & mask) * _SLOT, slots[: in_head_burst * _SLOT])
-
-    def device_pieces(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Pieces in device addresses, split where consecutive pages are not consecutive for the device."""
-        if self._device_pages is None:
-            return pieces
-        result: list[Piece] = []
-        for gpa, total in pieces:
-            done = 0
-            while done < total:
-                offset = (gpa + done) & (PAGE_SIZE - 1)
-                part = min(PAGE_SIZE - offset, total - done)
-                address = self._device_pages[(gpa + done) >> PAGE_SHIFT] + offset
-                if done and sum(result[-1]) == address:
-                    result[-1] = (result[-1][0], result[-1][1] + part)
-                else:
-                    result.append((address, part))
-                done += part
+    async def statistics(self) -> dict[str, int]:
+        """Counters as `ethtool -S` shows them: the driver's, and the NIC's (`nic_`) since the endpoint was opened."""
+        result = {
+            "tx_packets": self.completions[Status.OK],
+            "tx_bytes": self.bytes_sent,
+            "tx_errors": sum(self.completions) - self.completions[Status.OK],
+        }
+        for status in Status:
+            if status is not Status.OK:
+                result[f"tx_error_{status.name.lower()}"] = self.completions[status]
+        if self._receiver is not None:
+            counts = self._receiver.counts
+            result["rx_packets"] = counts.frames
+            result["rx_bytes"] = counts.octets
+            result["rx_polls"] = counts.polls
+            result["rx_interrupts"] = counts.interrupts
+            result["rx_arms"] = counts.arms
+            result["rx_buffer_posts"] = self._receiver.buffer_posts
+            for queue, frames in enumerate(counts.queue_frames):
+                result[f"rx_queue_{queue}_packets"] = frames
+        for name, value in (await self._machine.hypercall.endpoint_statistics(self.endpoint)).items():
+            result[f"nic_{name}" if name in result else name] = value
         return result

@@ -241,7 +241,7 @@ def test_send_ring_that_cannot_be_read_halts_the_endpoint_only() -> None:
         await nic.open()
         await other.open()
         # the driver's first mapping is its send ring
-        await dom.hypercall.grant_unmap_from_device([nic._mappings.pop(0)[0]])
+        await dom.hypercall.grant_unmap_from_device([nic._pages.mappings.pop(0)[0]])
         assert nic.send(b"x" * 60)
         with pytest.raises(NicHaltedError, match="endpoint 0 halted with 1 frames in flight"):
             await nic.drain(1_000_000)
