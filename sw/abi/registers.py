@@ -105,7 +105,7 @@ class RxDrop(IntEnum):
     OVERSIZE = 2
     """More than MAX_FRAME bytes without FCS."""
     BAD_FRAMING = 3
-    """The line did not start or end a frame by the rules."""
+    """The line did not start or end a frame by the rules, or signalled an error in it."""
     PAUSE = 4
     """A pause frame: consumed by the MAC."""
     OVERFLOW = 5

@@ -748,6 +748,101 @@ void wire(uint64_t) {
     CHECK(w.frames().size() == 1 && w.frames()[0].offset == 0 && w.frames()[0].length == 9 && w.bytes()[8] == 0x22);
 }
 
+// The line towards the device: each beat in the cycle of its byte times, pause between frames only, waits for frames.
+void wire_in(uint64_t seed) {
+    constexpr uint32_t kBytesMask = 0xF;
+    myr::Rng random(seed, 98);
+    Bench b(base_config(seed));
+    b.steps(10);
+    CHECK((b.out.flags & myr::kWireValid) == 0);
+    std::vector<std::vector<uint8_t>> frames;
+    for (int n = 0; n < 40; ++n) {
+        std::vector<uint8_t> data(1 + random.below(n % 4 == 0 ? 9000 : 100));
+        for (uint8_t& byte : data) byte = static_cast<uint8_t>(random.next());
+        b.host.wire_in().send(data.data(), data.size(), 0, n % 5 == 3);
+        frames.push_back(data);
+    }
+    CHECK(b.host.wire_in().waiting() == frames.size());
+    // b.out belongs to the cycle b.in.cycle
+    b.step();
+    const uint64_t start = b.in.cycle;
+    uint64_t at = 0;  // byte times since the first preamble
+    for (size_t n = 0; n < frames.size(); ++n) {
+        const std::vector<uint8_t>& frame = frames[n];
+        std::vector<uint8_t> got;
+        uint32_t errors = 0;
+        for (bool first = true, last = false; !last; first = false) {
+            for (int bound = 0; (b.out.flags & myr::kWireValid) == 0; ++bound) {
+                CHECK(bound < 8);
+                b.step();
+            }
+            CHECK(b.in.cycle == start + at / 5);
+            CHECK(((b.out.flags & myr::kWireFirst) != 0) == first);
+            const uint32_t count = b.out.flags >> myr::kWireBytesShift & kBytesMask;
+            at += count;
+            last = (b.out.flags & myr::kWireLast) != 0;
+            errors += (b.out.flags & myr::kWireError) != 0;
+            if (first) {
+                CHECK(count == 8 && b.out.wire_data == 0xD555555555555555ULL && !last);
+            } else {
+                CHECK(last ? count >= 1 && count <= 8 : count == 8);
+                for (uint32_t i = 0; i < count; ++i) got.push_back(static_cast<uint8_t>(b.out.wire_data >> (8 * i)));
+            }
+            b.step();
+        }
+        CHECK(got == frame);
+        CHECK(errors == (n % 5 == 3 ? 1U : 0U));
+        at += 12;
+    }
+    CHECK(b.host.wire_in().waiting() == 0);
+    b.clean();
+}
+
+// The device's pause frames: only with `peer_pause`, only whole ones for the group, from the end of the last beat on.
+void wire_pause(uint64_t seed) {
+    const uint8_t good[18] = {0x01, 0x80, 0xC2, 0, 0, 1, 2, 2, 2, 2, 2, 2, 0x88, 0x08, 0, 1, 0, 10};
+    for (int wrong = -1; wrong <= 18; ++wrong) {
+        myr::HostConfig config = base_config(seed);
+        config.peer_pause = wrong == 18 ? 0 : 1;
+        Bench b(config);
+        std::vector<uint8_t> pause(64);
+        std::memcpy(pause.data(), good, sizeof good);
+        if (wrong >= 0 && wrong < 16) pause[static_cast<size_t>(wrong)] ^= 0x10;
+        if (wrong == 16) pause.resize(56);
+        if (wrong == 17) pause[17] = 0;
+        const bool holds = wrong < 0 || (wrong >= 6 && wrong < 12);
+        b.host.wire_beat(b.in.cycle, 0xD555555555555555ULL, 8, true, false);
+        uint64_t heard = 0;
+        for (size_t i = 0; i < pause.size(); i += 8) {
+            b.step();
+            uint64_t word = 0;
+            std::memcpy(&word, pause.data() + i, 8);
+            heard = b.in.cycle;
+            b.host.wire_beat(heard, word, 8, false, i + 8 == pause.size());
+        }
+        b.host.wire_in().send(good, 1, 0, false);
+        b.step();
+        while ((b.out.flags & myr::kWireValid) == 0) b.step();
+        // ten quanta of 64 byte times are 128 cycles
+        CHECK(b.in.cycle == heard + 1 + (holds ? 128 : 0));
+        b.clean();
+    }
+    // a wait ends with the next whole frame, or by time
+    Bench b(base_config(seed));
+    CHECK(b.host.wire_wait(1, b.in.cycle + 5));
+    CHECK(b.host.wire_wait(2, b.in.cycle + 50));
+    b.steps(10);
+    CHECK(b.host.waits().events().size() == 1 && b.host.waits().events()[0].status == myr::kTimeout);
+    CHECK(b.host.wire_wait(3, b.in.cycle + 50));
+    b.host.wire_beat(b.in.cycle, 0xD555555555555555ULL, 8, true, false);
+    CHECK(b.host.waits().events().size() == 1);
+    b.host.wire_beat(b.in.cycle + 1, 0x55, 1, false, true);
+    CHECK(b.host.waits().events().size() == 3);
+    CHECK(b.host.waits().events()[1].id == 2 && b.host.waits().events()[2].id == 3);
+    CHECK(b.host.waits().events()[2].status == myr::kDone);
+    CHECK(!b.host.wire_wait(4, b.in.cycle + 50));
+}
+
 // Same seed, same behaviour; the options' streams do not disturb each other; the jitter's mean is what it says.
 void randomness(uint64_t seed) {
     const auto run = [seed](uint32_t jitter, uint32_t split, uint64_t other) {
@@ -786,8 +881,8 @@ int main(int argc, char** argv) {
     const std::map<std::string, void (*)(uint64_t)> checks = {
         {"completions", completions}, {"many_reads", many_reads}, {"ordering", ordering}, {"credits", credits},
         {"grants", grants},           {"monitors", monitors},     {"errors", errors},     {"mmio", mmio},
-        {"walks", walks},             {"wire", wire},             {"randomness", randomness},
-        {"interrupts", interrupts},
+        {"walks", walks},             {"wire", wire},             {"wire_in", wire_in},       {"wire_pause", wire_pause},
+        {"randomness", randomness},   {"interrupts", interrupts},
     };
     if (argc == 2 && std::string(argv[1]) == "list") {
         for (const auto& check : checks) std::puts(check.first.c_str());

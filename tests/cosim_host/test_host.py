@@ -11,7 +11,7 @@ import pytest
 from tb.cosim.toolchain import COSIM, ROOT
 
 CHECKS = ("completions", "credits", "errors", "grants", "interrupts", "many_reads", "mmio", "monitors", "ordering", "randomness",
-          "walks", "wire")
+          "walks", "wire", "wire_in", "wire_pause")
 FLAGS = ("-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined",
          "-fno-sanitize-recover=all")
 

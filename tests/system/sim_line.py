@@ -41,8 +41,8 @@ def pause(quanta: int, destination: bytes = GROUP, source: bytes = PEER) -> byte
     return framed((destination + source + b"\x88\x08\x00\x01" + quanta.to_bytes(2, "big")).ljust(60, b"\0"))
 
 
-async def boot(dut: SimHandleBase, **settings: bool) -> tuple[RtlPlatform, Hypervisor]:
-    platform = RtlPlatform(dut, HostConfig(seed=int(os.environ["COCOTB_RANDOM_SEED"]), **settings))
+async def boot(dut: SimHandleBase, *, peer_pause: bool = False) -> tuple[RtlPlatform, Hypervisor]:
+    platform = RtlPlatform(dut, HostConfig(seed=int(os.environ["COCOTB_RANDOM_SEED"]), peer_pause=peer_pause))
     hypervisor = Hypervisor(platform)
     await hypervisor.boot()
     platform.trace()
