@@ -16,7 +16,7 @@ def model() -> Model:
     return build_block("switch", [*sources, ROOT / "tb/unit/switch/myr_switch_bench.sv"], "myr_switch_bench")
 
 
-@pytest.mark.parametrize("module", ["test_switch"])
+@pytest.mark.parametrize("module", ["test_switch", "test_frames"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_switch(model: Model, module: str, seed: int) -> None:
     """Every test of `tb/unit/switch/<module>.py`."""

@@ -30,7 +30,7 @@ class Frame:
         """The frame, built by scapy."""
         if self.vid is None:
             return bytes(Ether(dst=self.dst, src=self.src, type=self.ethertype) / Raw(payload))
-        tag = Dot1Q(vlan=self.vid, prio=5, id=1, type=self.ethertype)
+        tag = Dot1Q(vlan=self.vid, prio=5, dei=1, type=self.ethertype)
         return bytes(Ether(dst=self.dst, src=self.src, type=0x8100) / tag / Raw(payload))
 
     @property
