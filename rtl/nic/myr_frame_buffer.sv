@@ -46,7 +46,8 @@ module myr_frame_buffer
     input  wire status_e               close_status_i,
     /// The chain goes on in another slot: no completion for this one. Its error, if any, becomes the chain's.
     input  wire logic                  close_silent_i,
-    /// Complete slots that must not leave yet; a bit is set in the cycle after the slot's close at the latest.
+    /// Complete slots that must not leave yet: set in the cycle after the slot's close at the latest, until the cycle
+    /// after its last edit.
     input  wire logic [FrameSlots-1:0] hold_i,
     /// Slots with all their bytes that have not left yet.
     output logic [FrameSlots-1:0]      complete_o,
@@ -416,7 +417,7 @@ module myr_frame_buffer
         else $error("myr_frame_buffer: a frame was sent that was not offered");
       if (job_done_i) assert (at_job_q[job_done_slot_i])
         else $error("myr_frame_buffer: a frame was delivered that was not handed over");
-      if (wr) assert (!looked_q[wr_slot]) else $error("myr_frame_buffer: a frame was changed after its look-up");
+      if (wr) assert (!looked_q[wr_slot] && !(go && go_slot == wr_slot)) else $error("myr_frame_buffer: a frame was changed after its look-up");
     end
 `endif
 endmodule

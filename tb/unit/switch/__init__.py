@@ -1,0 +1,1 @@
+"""Bench of the switch and the frame buffer."""

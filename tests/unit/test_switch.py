@@ -1,0 +1,24 @@
+"""The block bench of the switch and the frame buffer: build once, run its cocotb modules."""
+
+from __future__ import annotations
+
+import pytest
+
+from tb.cosim.run import run_block
+from tb.cosim.toolchain import ROOT, Model, build_block, rtl_sources
+
+SEEDS = (1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    sources = [path for path in rtl_sources("common", "nic", "regs") if "iommu" not in path.stem]
+    return build_block("switch", [*sources, ROOT / "tb/unit/switch/myr_switch_bench.sv"], "myr_switch_bench")
+
+
+@pytest.mark.parametrize("module", ["test_switch", "test_frames"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_switch(model: Model, module: str, seed: int) -> None:
+    """Every test of `tb/unit/switch/<module>.py`."""
+    result = run_block(model, f"tb.unit.switch.{module}", ROOT / f"build/test/switch/{module}-{seed}", seed=seed)
+    assert result.passed, result.tests
