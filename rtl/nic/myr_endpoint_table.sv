@@ -60,6 +60,10 @@ module myr_endpoint_table
     output ep_ctrl_t                  cq_ctrl_o,
     /// Its completion ring in guest memory.
     output logic [63:0]               cq_base_o,
+    /// Endpoint whose set-up an interrupt message needs.
+    input  wire logic [EpW-1:0]       irq_ep_i,
+    /// Its set-up.
+    output ep_ctrl_t                  irq_ctrl_o,
     /// Endpoint being read back.
     output logic [EpW-1:0]            read_ep_o,
     /// Its state, for the STATUS register.
@@ -133,6 +137,7 @@ module myr_endpoint_table
     doorbell_ctrl_o = ctrl_q[doorbell_ep_i];
     cq_ctrl_o       = ctrl_q[cq_ep_i];
     cq_base_o       = cq_base_q[cq_ep_i];
+    irq_ctrl_o      = ctrl_q[irq_ep_i];
   end
 
   always_ff @(posedge clk_i) begin

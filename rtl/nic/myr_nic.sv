@@ -72,6 +72,7 @@ module myr_nic
   rx_word_t     word;
   ring_done_t   ring_done;
   doorbell_t    doorbell;
+  arm_t         arm;
   logic         cpl_in_valid, cpl_in_last, cpl_in_late;
   logic [7:0]   cpl_in_tag;
   status_e      cpl_in_status;
@@ -84,7 +85,7 @@ module myr_nic
       .bar2_i(bar2), .bar4_i(bar4), .mem_enable_i(mem_enable), .pushed_i(pushed), .fetched_i(fetched_form),
       .tag_busy_o(tag_busy), .tag_o(tag), .tag_rid_o(tag_rid), .tag_hit_i(tag_hit), .tag_fetch_i(tag_fetch), .tag_dest_i(tag_dest),
       .tag_left_i(tag_left), .tag_lower_i(tag_lower), .tag_advance_o(tag_advance),
-      .tag_advance_bytes_o(tag_advance_bytes), .word_o(word), .ring_done_o(ring_done), .doorbell_o(doorbell),
+      .tag_advance_bytes_o(tag_advance_bytes), .word_o(word), .ring_done_o(ring_done), .doorbell_o(doorbell), .arm_o(arm),
       .cpl_valid_o(cpl_in_valid), .cpl_tag_o(cpl_in_tag), .cpl_last_o(cpl_in_last), .cpl_status_o(cpl_in_status),
       .cpl_late_o(cpl_in_late), .ctl_o(ctl), .ctl_valid_o(ctl_valid), .ctl_posted_done_i(ctl_posted_done),
       .ctl_np_done_i(ctl_np_done), .ctl_np_data_i(ctl_np_data), .unexpected_o(unexpected), .dropped_o(dropped)
@@ -132,8 +133,8 @@ module myr_nic
 
   // ---- endpoints -----------------------------------------------------------------------------
   logic           start;
-  logic [EpW-1:0] start_ep, look_ep, exec_ep, fetch_ep, cq_ep, status_ep, sched_ep;
-  ep_ctrl_t       look_ctrl, exec_ctrl, fetch_ctrl, doorbell_ctrl, cq_ctrl, sched_ctrl;
+  logic [EpW-1:0] start_ep, look_ep, exec_ep, fetch_ep, cq_ep, status_ep, sched_ep, irq_ep;
+  ep_ctrl_t       look_ctrl, exec_ctrl, fetch_ctrl, doorbell_ctrl, cq_ctrl, sched_ctrl, irq_ctrl;
   logic [63:0]    fetch_base, cq_base;
   logic [15:0]    status_producer, status_consumer, status_cq_index;
   logic           status_halted, busy_ring, busy_fetch, busy_flight;
@@ -152,7 +153,7 @@ module myr_nic
       .sched_ep_i(sched_ep), .sched_ctrl_o(sched_ctrl),
       .fetch_ep_i(fetch_ep), .fetch_ctrl_o(fetch_ctrl), .fetch_base_o(fetch_base), .doorbell_ep_i(doorbell.ep),
       .doorbell_ctrl_o(doorbell_ctrl), .cq_ep_i(cq_ep), .cq_ctrl_o(cq_ctrl), .cq_base_o(cq_base),
-      .read_ep_o(status_ep), .halted_i(status_halted), .busy_i(busy_ring || busy_fetch || busy_flight),
+      .irq_ep_i(irq_ep), .irq_ctrl_o(irq_ctrl), .read_ep_o(status_ep), .halted_i(status_halted), .busy_i(busy_ring || busy_fetch || busy_flight),
       .producer_i(status_producer), .consumer_i(status_consumer), .cq_index_i(status_cq_index),
       .failed_i(chain_failed), .failed_ep_i(chain_end.ep), .failed_status_i(chain_end.status)
   );
@@ -407,6 +408,46 @@ module myr_nic
       .status_ep_i(status_ep), .status_index_o(status_cq_index)
   );
 
+  // ---- interrupts ----------------------------------------------------------------------------
+  posted_t        send_posted;
+  logic [Endpoints-1:0] fire;
+  logic           irq_rd_ack, irq_wr_ack, msix_rd_ack, msix_wr_ack, irq_valid, irq_done, irq_pick, irq_pick_q;
+  logic           write_valid, write_next, write_done, write_busy_q;
+  logic [31:0]    irq_rdata, msix_rdata;
+  logic [63:0]    irq_data;
+  mwr_t           irq_mwr;
+  trace_lane_t    irq_out;
+
+  assign send_posted = '{valid: mwr_done, ep: retire_ep, cq: '0, index: retire_index + 16'(retire_count),
+                         count: retire_count};
+
+  myr_interrupt u_interrupt (
+      .clk_i, .rst_i, .cycle_i, .req_i(hw_out.IRQ_TABLE.req), .write_i(hw_out.IRQ_TABLE.req_is_wr),
+      .addr_i(hw_out.IRQ_TABLE.addr), .data_i(hw_out.IRQ_TABLE.wr_data), .rd_ack_o(irq_rd_ack), .wr_ack_o(irq_wr_ack),
+      .data_o(irq_rdata), .enable_i(enable), .start_i(start), .start_ep_i(start_ep), .send_i(send_posted), .recv_i('0),
+      .arm_i(arm), .fire_o(fire)
+  );
+
+  myr_msix u_msix (
+      .clk_i, .rst_i, .req_i(hw_out.MSIX_TABLE.req), .write_i(hw_out.MSIX_TABLE.req_is_wr),
+      .addr_i(hw_out.MSIX_TABLE.addr), .data_i(hw_out.MSIX_TABLE.wr_data), .rd_ack_o(msix_rd_ack),
+      .wr_ack_o(msix_wr_ack), .data_o(msix_rdata), .msix_enable_i(msix_enable), .msix_mask_i(msix_mask), .bus_i(bus),
+      .bus_master_i(bus_master), .vf_enable_i(vf_enable), .ep_o(irq_ep), .ctrl_i(irq_ctrl), .fire_i(fire),
+      .mwr_valid_o(irq_valid), .mwr_o(irq_mwr), .mwr_data_o(irq_data), .mwr_done_i(irq_done), .irq_out_o(irq_out)
+  );
+
+  // an interrupt goes first; the choice stays until the write has left
+  assign irq_pick    = write_busy_q ? irq_pick_q : irq_valid;
+  assign write_valid = irq_pick ? irq_valid : mwr_valid;
+  assign mwr_next    = write_next && !irq_pick;
+  assign mwr_done    = write_done && !irq_pick;
+  assign irq_done    = write_done && irq_pick;
+
+  always_ff @(posedge clk_i) begin
+    irq_pick_q   <= irq_pick;
+    write_busy_q <= write_valid && !write_done && !rst_i;
+  end
+
   myr_endpoint_state u_state (
       .clk_i, .rst_i, .alloc_i(alloc), .alloc_ep_i(exec_ep), .retire_i(retire), .retire_ep_i(retire_ep),
       .retire_count_i(retire_count), .silent_i(silent), .silent_ep_i(silent_ep), .halt_i(halt), .halt_ep_i(exec_ep), .start_i(start), .start_ep_i(start_ep),
@@ -422,8 +463,10 @@ module myr_nic
 
   myr_tlp_tx u_tx (
       .clk_i, .rst_i, .tx_o, .tx_valid_o, .tx_ready_i, .fc_i(tx_fc_i), .bus_i(bus), .cpl_i(cpl),
-      .cpl_valid_i(cpl_valid), .cpl_ready_o(cpl_ready), .mwr_valid_i(mwr_valid), .mwr_rid_i(mwr_rid),
-      .mwr_addr_i(mwr_addr), .mwr_dws_i(mwr_dws), .mwr_data_i(mwr_data), .mwr_next_o(mwr_next), .mwr_done_o(mwr_done),
+      .cpl_valid_i(cpl_valid), .cpl_ready_o(cpl_ready), .mwr_valid_i(write_valid),
+      .mwr_rid_i(irq_pick ? irq_mwr.rid : mwr_rid), .mwr_tag_i(irq_pick ? irq_mwr.tag : 8'h40),
+      .mwr_addr_i(irq_pick ? irq_mwr.addr : mwr_addr), .mwr_dws_i(irq_pick ? irq_mwr.dws : mwr_dws),
+      .mwr_data_i(irq_pick ? irq_data : mwr_data), .mwr_next_o(write_next), .mwr_done_o(write_done),
       .mrd_i(mrd), .mrd_valid_i(mrd_valid), .mrd_ready_o(mrd_ready), .mrd_sent_o(sent), .mrd_sent_fetch_o(sent_fetch),
       .mrd_sent_first_o(sent_first), .mrd_sent_ep_o(sent_ep), .mrd_sent_index_o(sent_index), .mrd_sent_len_o(sent_len)
   );
@@ -457,13 +500,13 @@ module myr_nic
     hw_in.LOCAL_FRAMES.count.incr = job_lane.valid;
     hw_in.SPOOFED_FRAMES.count.incr = spoofed;
     hw_in.RX_NO_BUFFER.count.incr = 1'b0;
-    hw_in.INTERRUPTS.count.incr = 1'b0;
+    hw_in.INTERRUPTS.count.incr = irq_done;
     hw_in.RX_LAST_DROP.reason.next = last_drop_q;
     hw_in.RX_LAST_DROP.endpoint.next = '0;
     hw_in.PORT_TABLE = '{rd_ack: port_rd_ack, rd_data: port_rdata, wr_ack: port_wr_ack};
     hw_in.GROUP_TABLE = '{rd_ack: group_rd_ack, rd_data: group_rdata, wr_ack: group_wr_ack};
-    hw_in.IRQ_TABLE = '{rd_ack: hw_out.IRQ_TABLE.req && !hw_out.IRQ_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.IRQ_TABLE.req && hw_out.IRQ_TABLE.req_is_wr};
-    hw_in.MSIX_TABLE = '{rd_ack: hw_out.MSIX_TABLE.req && !hw_out.MSIX_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.MSIX_TABLE.req && hw_out.MSIX_TABLE.req_is_wr};
+    hw_in.IRQ_TABLE = '{rd_ack: irq_rd_ack, rd_data: irq_rdata, wr_ack: irq_wr_ack};
+    hw_in.MSIX_TABLE = '{rd_ack: msix_rd_ack, rd_data: msix_rdata, wr_ack: msix_wr_ack};
     hw_in.RSS_TABLE = '{rd_ack: hw_out.RSS_TABLE.req && !hw_out.RSS_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.RSS_TABLE.req && hw_out.RSS_TABLE.req_is_wr};
     hw_in.RX_STATISTICS = '{rd_ack: hw_out.RX_STATISTICS.req && !hw_out.RX_STATISTICS.req_is_wr, rd_data: '0, wr_ack: hw_out.RX_STATISTICS.req && hw_out.RX_STATISTICS.req_is_wr};
   end
@@ -506,6 +549,7 @@ module myr_nic
     trace_o[TraceKindRxLocal] = job_lane;
     trace_o[TraceKindCplOut] = '{valid: retire, age: '0, endpoint: retire_ep, index: retire_index,
                                  info: 32'(retire_count)};
+    trace_o[TraceKindIrqOut] = irq_out;
     trace_o[TraceKindFailed] = '{valid: chain_failed, age: '0, endpoint: chain_end.ep, index: chain_head,
                                  info: 32'(chain_end.status)};
     trace_o[TraceKindRxFirst] = '{valid: rx_first, age: '0, endpoint: '0, index: rx_first_number, info: '0};

@@ -63,6 +63,8 @@ module myr_tlp_rx
     output ring_done_t                ring_done_o,
     /// Doorbell.
     output doorbell_t                 doorbell_o,
+    /// A guest arms a completion ring.
+    output arm_t                      arm_o,
     /// A completion TLP of an outstanding tag has been stored.
     output logic                      cpl_valid_o,
     /// Its tag.
@@ -126,7 +128,7 @@ module myr_tlp_rx
   // ------------------------------------------------------------------------------------------
   // B: decode
   // ------------------------------------------------------------------------------------------
-  typedef enum logic [2:0] {KindDrop, KindRing, KindDoorbell, KindControl, KindNonPosted, KindData, KindNoData} kind_e;
+  typedef enum logic [2:0] {KindDrop, KindRing, KindDoorbell, KindArm, KindControl, KindNonPosted, KindData, KindNoData} kind_e;
 
   logic        is_mwr, is_cpl, long_header, has_data, poisoned;
   logic [10:0] dws;
@@ -178,6 +180,8 @@ module myr_tlp_rx
       else if (hit2 && !poisoned && be_ok) begin
         if (addr[15:0] == 16'(ApertureSendDoorbellAddr)) begin
           if (fetched_i[addr[21:16]] && dws == 11'd1 && fbe[1:0] == 2'b11) kind = KindDoorbell;
+        end else if (addr[15:0] == 16'(ApertureArmAddr)) begin
+          if ((pushed_i[addr[21:16]] || fetched_i[addr[21:16]]) && dws == 11'd1 && fbe == 4'hF) kind = KindArm;
         end else if (addr[15:14] == 2'(ApertureSendRingAddr >> 14) && pushed_i[addr[21:16]]
                      && {1'b0, addr[13:2]} + 13'(dws) <= 13'(ApertureSendRingSize >> 2)) begin
           kind = KindRing;
@@ -341,6 +345,10 @@ module myr_tlp_rx
     doorbell_o.valid    <= b_valid_q && b_last_q && kind == KindDoorbell;
     doorbell_o.ep       <= addr[21:16];
     doorbell_o.producer <= long_header ? beat_q[15:0] : beat_q[47:32];
+    arm_o.valid         <= b_valid_q && b_last_q && kind == KindArm;
+    arm_o.ep            <= addr[21:16];
+    arm_o.cq            <= long_header ? beat_q[18:16] : beat_q[50:48];
+    arm_o.index         <= long_header ? beat_q[15:0] : beat_q[47:32];
     dropped_o           <= b_valid_q && b_last_q && kind == KindDrop && !is_cpl;
     unexpected_o        <= b_valid_q && b_last_q && kind == KindDrop && is_cpl;
     ctl_valid_o         <= b_valid_q && b_last_q && (kind == KindControl || kind == KindNonPosted);
@@ -368,6 +376,7 @@ module myr_tlp_rx
       ring_done_o.valid <= 1'b0;
       cpl_valid_o       <= 1'b0;
       doorbell_o.valid  <= 1'b0;
+      arm_o.valid       <= 1'b0;
       dropped_o         <= 1'b0;
       unexpected_o      <= 1'b0;
       ctl_valid_o       <= 1'b0;

@@ -29,9 +29,11 @@ module myr_tlp_tx
     input  wire logic        mwr_valid_i,
     /// Requester ID.
     input  wire logic [15:0] mwr_rid_i,
-    /// First byte, 16-byte aligned.
+    /// Tag: what kind of write it is.
+    input  wire logic [7:0]  mwr_tag_i,
+    /// First byte, DW aligned.
     input  wire logic [63:0] mwr_addr_i,
-    /// Payload DWs, even.
+    /// Payload DWs: 1, or an even number.
     input  wire logic [9:0]  mwr_dws_i,
     /// Payload, 8 bytes.
     input  wire logic [63:0] mwr_data_i,
@@ -122,7 +124,7 @@ module myr_tlp_tx
     unique case (state_q)
       StHead1: begin
         tx_o.data = {long_q ? dw_q[3] : (src_q == SrcMwr) ? mwr_data_i[31:0] : dw_q[3], dw_q[2]};
-        tx_o.last = src_q == SrcMrd || src_q == SrcCpl;
+        tx_o.last = src_q == SrcMrd || src_q == SrcCpl || (!long_q && left_q == 10'd1);
         tx_o.half = (src_q == SrcMrd && !long_q) || (src_q == SrcCpl && left_q == 10'd0);
       end
       StData: begin
@@ -151,7 +153,7 @@ module myr_tlp_tx
           long_q  <= mwr_long;
           left_q  <= mwr_dws_i;
           dw_q[0] <= {mwr_long ? TlpMWr64 : TlpMWr32, 14'd0, mwr_dws_i};
-          dw_q[1] <= {mwr_rid_i, 8'h40, 8'hFF};  // kind: send completion
+          dw_q[1] <= {mwr_rid_i, mwr_tag_i, (mwr_dws_i == 10'd1) ? 8'h0F : 8'hFF};
           dw_q[2] <= mwr_long ? mwr_addr_i[63:32] : mwr_addr_i[31:0];
           dw_q[3] <= mwr_addr_i[31:0];
           ph_q    <= ph_q + 8'd1;
