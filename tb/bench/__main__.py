@@ -12,20 +12,28 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
+from hypervisor_model.hypervisor import MAX_PAYLOAD
 from sw.platform import CYCLE_NS
-from tb.bench.bounds import frame_rate, wire_gbps
+from tb.bench.bounds import frame_rate, receive_rate, wire_gbps
 from tb.bench.cases import (
     CASE_VARIABLE,
     CASES,
+    DUPLEX_1514_4G,
+    GUEST_TO_GUEST,
     IDLE,
     LATENCY,
     RESULT,
+    RX_60_8G,
+    RX_1514_1G,
+    RX_1514_8G,
+    RX_9014_8G,
     TX_60_1G,
     TX_60_4G,
     TX_60_8G,
     TX_1514_1G,
     TX_1514_4G,
     TX_1514_8G,
+    WIRE_TO_MEMORY,
     Measurement,
 )
 from tb.cosim.run import run_model
@@ -72,6 +80,37 @@ def rows(measured: dict[str, Measurement]) -> list[Row]:
         found.append(
             Row(f"nic.mpps.{case.name}", measured[case.name].frames_per_us(), "Mpps", bound.value, bound.binds)
         )
+    return found + receive_rows(measured)
+
+
+def receive_rows(measured: dict[str, Measurement]) -> list[Row]:
+    """The figures of the receive side."""
+    duplex = measured[DUPLEX_1514_4G.name]
+    found = []
+    for case in (RX_1514_1G, RX_1514_8G, RX_9014_8G):
+        bound = receive_rate(case.frame_bytes, MAX_PAYLOAD, case.buffer_bytes)
+        to_gbps = case.frame_bytes * 8 / 1000
+        gbps = measured[case.name].frames_per_us() * to_gbps
+        found.append(Row(f"nic.gbps.{case.name}", gbps, "Gb/s", bound.value * to_gbps, bound.binds))
+    bound = receive_rate(RX_60_8G.frame_bytes, MAX_PAYLOAD, RX_60_8G.buffer_bytes)
+    found.append(
+        Row(f"nic.mpps.{RX_60_8G.name}", measured[RX_60_8G.name].frames_per_us(), "Mpps", bound.value, bound.binds)
+    )
+    for case, what in (
+        (WIRE_TO_MEMORY, "last beat of 60 bytes to completion visible"),
+        (GUEST_TO_GUEST, "doorbell of 60 bytes inline to completion visible at the sibling"),
+    ):
+        found.append(Row(f"nic.ns.{case.name}", measured[case.name].latency * CYCLE_NS, "ns", None, what))
+    rate = duplex.frames / duplex.cpu_s
+    found.append(
+        Row(
+            f"sim.cycles_per_cpu_s.{DUPLEX_1514_4G.name}",
+            duplex.cycles_per_cpu_s,
+            "cycles/s",
+            None,
+            f"{rate:,.0f} packets/s",
+        )
+    )
     return found
 
 

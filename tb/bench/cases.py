@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from sw.guest.virtual_nic import SendForm
@@ -11,23 +12,44 @@ from tb.sim.config import FORMS
 
 CASE_VARIABLE: Final = "MYRMIDON_BENCH_CASE"
 """Environment of the simulation process: the case's name."""
+RECEIVE_ENTRIES: Final = 256
+"""Buffers in each receive ring of a guest."""
 RESULT: Final = "result.pickle"
 """A `Measurement`, in the folder of the case."""
 
 
+class Traffic(Enum):
+    """Where frames come from and go to."""
+
+    SEND = "send"
+    """Every guest to the wire."""
+    RECEIVE = "receive"
+    """The wire to every guest, back to back."""
+    DUPLEX = "duplex"
+    """Both at once."""
+    INSIDE = "inside"
+    """The first guest to the second, through the switch."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """One simulation: every guest sends `frames` frames of `frame_bytes` as fast as its ring takes them."""
+    """One simulation: every guest sends or receives `frames` frames of `frame_bytes`, as fast as ring and line allow."""
 
     name: str
     forms: tuple[SendForm, ...]
     frame_bytes: int = 0
     frames: int = 0
-    """Of each guest; 0: only the clock runs."""
+    """Of each guest and direction; 0: only the clock runs."""
     buffer_pages: int = 128
     """Each guest's send buffers; with its rings (8 pages) they are its working set in the IOTLB of 64 entries."""
+    traffic: Traffic = Traffic.SEND
     spaced: bool = False
     """Each frame waits until the one before has completed and the machine is quiet."""
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Of a big receive buffer."""
+        return 2048 if self.frame_bytes + 2 <= 2048 else 4096
 
 
 @dataclass
@@ -37,8 +59,11 @@ class Measurement:
     cycles: int
     cpu_s: float
     frames: int
-    first_beats: list[int] = field(default_factory=list)
-    """Cycle of each frame's first beat on the wire."""
+    moments: list[int] = field(default_factory=list)
+    """Cycle of each frame's first beat on the wire; of received ones, in which its last payload write left."""
+    latency: int = 0
+    """Of spaced received frames: cycles from the last beat on the wire, of spaced frames between guests from the
+    doorbell, until the completion is visible; the longest."""
     nic_share: dict[str, int] = field(default_factory=dict)
     """By form, of spaced frames after the first ones: the longest."""
     payload_read: int = 0
@@ -49,8 +74,8 @@ class Measurement:
         return self.cycles / self.cpu_s
 
     def frames_per_us(self) -> float:
-        """Rate on the wire without the first quarter, in which the pipeline fills and the IOTLB is cold."""
-        beats = self.first_beats[len(self.first_beats) // 4 :]
+        """Rate without the first quarter, in which the pipeline fills and the IOTLB is cold."""
+        beats = self.moments[len(self.moments) // 4 :]
         return (len(beats) - 1) / ((beats[-1] - beats[0]) * CYCLE_NS / 1000)
 
 
@@ -62,6 +87,15 @@ TX_1514_1G: Final = Case("tx_1514_1g", (SendForm.FETCHED,), 1514, 800)
 TX_1514_8G: Final = Case("tx_1514_8g", (SendForm.FETCHED,) * 8, 1514, 100)
 TX_60_1G: Final = Case("tx_60_1g", (SendForm.FETCHED,), 60, 8000, 16)
 TX_60_8G: Final = Case("tx_60_8g", (SendForm.FETCHED,) * 8, 60, 2000, 16)
-CASES: Final = {
-    case.name: case for case in (IDLE, LATENCY, TX_1514_4G, TX_60_4G, TX_1514_1G, TX_1514_8G, TX_60_1G, TX_60_8G)
-}
+RX_1514_1G: Final = Case("rx_1514_1g", (SendForm.FETCHED,), 1514, 800, 4, Traffic.RECEIVE)
+RX_1514_8G: Final = Case("rx_1514_8g", (SendForm.FETCHED,) * 8, 1514, 100, 4, Traffic.RECEIVE)
+RX_9014_8G: Final = Case("rx_9014_8g", (SendForm.FETCHED,) * 8, 9014, 25, 4, Traffic.RECEIVE)
+RX_60_8G: Final = Case("rx_60_8g", (SendForm.FETCHED,) * 8, 60, 1000, 4, Traffic.RECEIVE)
+DUPLEX_1514_4G: Final = Case("duplex_1514_4g", FORMS, 1514, 500, 16, Traffic.DUPLEX)
+WIRE_TO_MEMORY: Final = Case("wire_to_memory", (SendForm.FETCHED,), 60, 12, 4, Traffic.RECEIVE, spaced=True)
+GUEST_TO_GUEST: Final = Case("guest_to_guest", (SendForm.INLINE,) * 2, 60, 12, 4, Traffic.INSIDE, spaced=True)
+SEND_CASES: Final = (IDLE, LATENCY, TX_1514_4G, TX_60_4G, TX_1514_1G, TX_1514_8G, TX_60_1G, TX_60_8G)
+RECEIVE_CASES: Final = (
+    RX_1514_1G, RX_1514_8G, RX_9014_8G, RX_60_8G, DUPLEX_1514_4G, WIRE_TO_MEMORY, GUEST_TO_GUEST,
+)  # fmt: skip
+CASES: Final = {case.name: case for case in (*SEND_CASES, *RECEIVE_CASES)}
