@@ -70,7 +70,7 @@ module myr_control
       .out_o(head), .out_valid_o(head_valid), .out_ready_i(pop)
   );
 
-  assign in_range    = head.addr < 16'(NicControlEndpointBase + NicControlEndpointCount * NicControlEndpointStride);
+  assign in_range    = head.addr < 16'(NicControlStatisticsBase + NicControlStatisticsCount * NicControlStatisticsStride);
   assign cfg_addr_o  = head.addr[11:0];
   assign cfg_be_o    = head.be;
   assign cfg_data_o  = head.data;

@@ -88,7 +88,8 @@ async def completion_then_interrupt(dut: SimHandleBase) -> None:
         write(NicControl.MSIX_DATA + vector, DATA)
         write(NicControl.MSIX_CONTROL + vector, 1)
         platform.mmio_write(config + MSIX_CAPABILITY + 2, b"\x00\x80")
-        await read(NicControl.ID)
+        await platform.sleep(WAIT_NS)  # its ring is being cleared
+        assert not await read(NicControl.ENDPOINT_STATUS + ep) & NicControl.ENDPOINT_STATUS_BUSY_M
         platform.trace()
         before = await read(NicControl.INTERRUPTS)
         got.clear()
