@@ -11,6 +11,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+MAX_FRAME: Final = 9018
 TCP_FIELD: Final = 16
 UDP_FIELD: Final = 6
 
@@ -54,6 +55,7 @@ def network(rng: random.Random) -> Packet:
         packet.ihl = 5 + len(chosen) // 4
         packet = IP(bytes(packet) + chosen)
         packet.len = packet.chksum = None
+        del packet.proto  # what follows decides
     return packet
 
 
@@ -70,13 +72,14 @@ class Bulk:
 
 
 def bulk(rng: random.Random, guest: int, mss: int, length: int) -> Bulk:
-    """Random headers; lengths and checksums in the header are what a stack leaves there: anything."""
+    """Random headers, `mss` as far as a frame holds it; lengths and checksums in the header are what a stack leaves there: anything."""
     options = rng.choice([[], [("Timestamp", (rng.getrandbits(32), 7))], [("NOP", None), ("NOP", None), ("SAckOK", b"")],
                           [("Timestamp", (1, 2)), ("MSS", 1460), ("WScale", 7), ("SAckOK", b""), ("NOP", None)]])
     flags = "A" + "".join(flag for flag in "FPCEU" if rng.random() < 0.4)
     tcp = TCP(sport=rng.randrange(65536), dport=rng.randrange(65536), seq=rng.choice([0xFFFFFF00, rng.getrandbits(32)]),
               ack=rng.getrandbits(32), flags=flags, window=rng.randrange(65536), options=options)
     head = link(rng, guest) / network(rng) / tcp
+    mss = min(mss, MAX_FRAME - len(head))
     body = rng.randbytes(length)
     parts = [body[at : at + mss] for at in range(0, length, mss)]
     segments = []

@@ -22,8 +22,8 @@ from tb.cosim.platform import HostConfig, RtlPlatform
 from tb.sim.hostile import RawEndpoint
 from tests.system.packets import Bulk, Sample, bulk, checksum_sample, raw_sample
 
-PAGES: Final = 20
-"""Payload pages of an endpoint, 80 KiB: more than the longest chain, or a batch of frames."""
+PAGES: Final = 40
+"""Payload pages of an endpoint, 160 KiB: no chain, or batch of frames, wastes more than half of that between its pieces."""
 DESCRIPTOR: Final = struct.Struct(">QHHBBBB")
 FIRST: Final = SendDescriptor.CONTROL_FIRST_M
 NO_TSO: Final = SendDescriptor.CONTROL_NO_TSO_M
@@ -92,7 +92,10 @@ class Sender:
                 self._index = (self._index + len(chain.slots) // SendDescriptor.BYTES) & 0xFFFF
                 told = await self.endpoint.completion()
                 expected = (self._index, chain.length, chain.status)
-                assert told == expected, f"guest {self.number} chain {n}: completion {told}, expected {expected}"
+                shape = [(d[1], d[2], d[4], d[5], hex(d[6])) for d in DESCRIPTOR.iter_unpack(chain.slots)]
+                assert told == expected, (f"guest {self.number} chain {n}: completion {told}, expected {expected}; "
+                                          f"descriptors (MSS, length, count, offset, flags) {shape}, "
+                                          f"{chain.frames[0][:140].hex() if chain.frames else 'no frame'}")
 
 
 def pieces_of(rng: random.Random, data: bytes, most: int) -> list[bytes]:
