@@ -33,6 +33,8 @@ module myr_fetch
     input  wire logic [63:0]          base_i,
     /// Its next descriptor to execute.
     input  wire logic [15:0]          consumer_i,
+    /// Descriptors from there on that are needed before the executor looks again.
+    input  wire logic [7:0]           need_i,
     /// A chain of this endpoint is done with: there may be room to fetch ahead again.
     input  wire logic                 finish_i,
     /// Which.
@@ -102,7 +104,7 @@ module myr_fetch
 
   // nothing new (a doorbell may say the same twice), or far enough ahead: descriptors that nobody waits for would
   // only delay payload on the bus
-  assign skip        = todo == 16'd0 || (fetched_q[pick] - consumer_i) >= 16'(FetchAhead);
+  assign skip        = todo == 16'd0 || (fetched_q[pick] - consumer_i) >= 16'(FetchAhead) + 16'(need_i) - 16'd1;
   assign req_o       = req_q;
   assign req_valid_o = req_valid_q;
   // more descriptors than the ring holds would overwrite slots that are not executed yet

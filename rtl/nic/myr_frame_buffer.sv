@@ -22,6 +22,10 @@ module myr_frame_buffer
     input  wire logic                  alloc_i,
     /// For this endpoint.
     input  wire logic [EpW-1:0]        alloc_ep_i,
+    /// An endpoint is being enabled: it has no chain half done.
+    input  wire logic                  start_i,
+    /// Which.
+    input  wire logic [EpW-1:0]        start_ep_i,
     /// A piece of this slot was taken by the read engine.
     input  wire logic                  piece_i,
     /// The slot.
@@ -71,6 +75,10 @@ module myr_frame_buffer
     input  wire logic [7:0]            edit_be_i,
     /// It is stored.
     output logic                       edit_ready_o,
+    /// A held frame cannot be edited: it fails with BAD_OFFLOAD, unless it has failed before.
+    input  wire logic                  edit_fail_i,
+    /// Its slot.
+    input  wire logic [FrameW-1:0]     edit_fail_slot_i,
     /// Word to read for an edit; data come in the next cycle.
     input  wire logic [FrameAddrW-4:0] edit_read_addr_i,
     /// The word.
@@ -386,6 +394,8 @@ module myr_frame_buffer
       status_q[free_slot_o] <= StatusOk;
     end
     if (read_end && done_i.status != StatusOk && status_q[done_i.slot] == StatusOk) status_q[done_i.slot] <= done_i.status;
+    if (edit_fail_i && status_q[edit_fail_slot_i] == StatusOk) status_q[edit_fail_slot_i] <= StatusBadOffload;
+    if (start_i) broken_q[start_ep_i] <= 1'b0;
     if (close_i) begin
       closed_q[close_slot_i] <= 1'b1;
       silent_q[close_slot_i] <= close_silent_i;

@@ -171,7 +171,7 @@ module myr_nic
   logic        ring_valid, ring_clear;
   logic        finish, halt, alloc, slot_free, close;
   logic [15:0] finish_consumer, head, close_next;
-  logic [7:0]  finish_need;
+  logic [7:0]  finish_need, fetch_need;
   logic [FrameW-1:0] slot, close_slot;
   logic [LenW-1:0]   close_len;
   status_e     close_status;
@@ -179,14 +179,15 @@ module myr_nic
   logic [FrameAddrW-4:0] inline_addr;
   logic [63:0] inline_data;
   logic [7:0]  inline_be;
-  logic        alloc_sum;
+  logic        alloc_sum, close_silent;
+  logic [7:0]  close_status_bits;
   logic [LenW-1:0] alloc_start, alloc_field;
 
   myr_fetch u_fetch (
       .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .fetched_form_i(fetched_form), .mrrs_i(mrrs),
       .doorbell_i(doorbell), .doorbell_ctrl_i(doorbell_ctrl), .doorbell_bad_o(doorbell_bad), .start_i(start),
       .start_ep_i(start_ep), .ep_o(fetch_ep), .ctrl_i(fetch_ctrl), .base_i(fetch_base),
-      .consumer_i(fetch_consumer), .finish_i(finish), .finish_ep_i(exec_ep), .req_o(fetch_req),
+      .consumer_i(fetch_consumer), .need_i(fetch_need), .finish_i(finish), .finish_ep_i(exec_ep), .req_o(fetch_req),
       .req_valid_o(fetch_req_valid), .req_ready_i(fetch_req_ready), .done_i(read_done), .look_ep_i(look_ep),
       .look_fetched_o(look_fetched), .look_failed_o(look_fetch_failed), .exec_ep_i(exec_ep),
       .exec_fetched_o(exec_fetched), .exec_failed_o(exec_fetch_failed), .status_ep_i(status_ep),
@@ -201,7 +202,7 @@ module myr_nic
       .grant_consumer_o(sched_consumer), .read_slot_i(ring_read_slot), .read_data_o(ring_data),
       .read_valid_o(ring_valid), .clear_i(ring_clear), .clear_slot_i(ring_clear_slot), .finish_i(finish),
       .finish_ep_i(exec_ep), .finish_consumer_i(finish_consumer), .finish_need_i(finish_need),
-      .fetch_ep_i(fetch_ep), .fetch_consumer_o(fetch_consumer),
+      .fetch_ep_i(fetch_ep), .fetch_consumer_o(fetch_consumer), .fetch_need_o(fetch_need),
       .status_ep_i(status_ep), .status_consumer_o(status_consumer), .status_busy_o(busy_ring)
   );
 
@@ -210,19 +211,63 @@ module myr_nic
       .clk_i, .rst_i, .req_i(ready), .take_i(sched_take), .valid_o(sched_valid), .id_o(sched_ep)
   );
 
+  // one executor for plain chains, one for TSO; the second has the ports while it works
+  typedef struct packed {
+    logic [EpW+SlotIdxW-1:0] read_slot;
+    logic                    clear;
+    logic [EpW+SlotIdxW-1:0] clear_slot;
+    logic                    finish;
+    logic [15:0]             finish_consumer;
+    logic [7:0]              finish_need;
+    logic                    alloc;
+    logic                    alloc_sum;
+    logic                    close;
+    logic [FrameW-1:0]       close_slot;
+    logic [LenW-1:0]         close_len;
+    status_e                 close_status;
+    logic                    close_silent;
+    logic [15:0]             close_next;
+    dma_req_t                pay;
+    logic                    pay_valid;
+    logic                    started;
+    logic                    halt;
+  } exec_ports_t;
+
+  exec_ports_t plain, tso;
+  segment_t    segment;
+  logic        tso_start, tso_active, tso_running;
+
   myr_send_exec u_exec (
       .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .sched_valid_i(sched_valid), .sched_ep_i(sched_ep),
       .sched_take_o(sched_take), .sched_consumer_i(sched_consumer), .sched_log2_i(sched_ctrl.send_log2), .ep_o(exec_ep),
-      .ctrl_i(exec_ctrl), .fetched_i(exec_fetched), .fetch_failed_i(exec_fetch_failed), .read_slot_o(ring_read_slot),
-      .read_data_i(ring_data), .read_valid_i(ring_valid), .clear_o(ring_clear), .clear_slot_o(ring_clear_slot),
-      .finish_o(finish), .finish_consumer_o(finish_consumer), .finish_need_o(finish_need), .slot_free_i(slot_free),
-      .slot_i(slot), .alloc_o(alloc), .alloc_sum_o(alloc_sum),
-      .alloc_start_o(alloc_start), .alloc_field_o(alloc_field), .head_o(head), .close_o(close), .close_slot_o(close_slot), .close_len_o(close_len),
-      .close_status_o(close_status), .close_next_o(close_next), .dma_o(pay_req), .dma_valid_o(pay_valid),
-      .dma_ready_i(pay_ready), .inline_valid_o(inline_valid), .inline_addr_o(inline_addr), .inline_data_o(inline_data),
-      .inline_be_o(inline_be), .inline_ready_i(inline_ready), .started_o(started), .inline_start_o(inline_start),
-      .halt_o(halt)
+      .ctrl_i(exec_ctrl), .fetched_i(exec_fetched), .fetch_failed_i(exec_fetch_failed), .read_slot_o(plain.read_slot),
+      .read_data_i(ring_data), .read_valid_i(ring_valid), .clear_o(plain.clear), .clear_slot_o(plain.clear_slot),
+      .finish_o(plain.finish), .finish_consumer_o(plain.finish_consumer), .finish_need_o(plain.finish_need),
+      .slot_free_i(slot_free), .slot_i(slot), .alloc_o(plain.alloc), .alloc_sum_o(plain.alloc_sum),
+      .alloc_start_o(alloc_start), .alloc_field_o(alloc_field), .head_o(head), .close_o(plain.close),
+      .close_slot_o(plain.close_slot), .close_len_o(plain.close_len), .close_status_o(plain.close_status),
+      .close_next_o(plain.close_next), .dma_o(plain.pay), .dma_valid_o(plain.pay_valid), .dma_ready_i(pay_ready),
+      .inline_valid_o(inline_valid), .inline_addr_o(inline_addr), .inline_data_o(inline_data), .inline_be_o(inline_be),
+      .inline_ready_i(inline_ready), .started_o(plain.started), .inline_start_o(inline_start),
+      .tso_start_o(tso_start), .tso_running_i(tso_running), .tso_done_i(tso.finish), .halt_o(plain.halt)
   );
+  assign plain.close_silent = 1'b0;
+
+  myr_tso_exec u_tso (
+      .clk_i, .rst_i, .start_i(tso_start), .ep_i(exec_ep), .head_i(head), .active_o(tso_active), .running_o(tso_running),
+      .restart_i(start), .restart_ep_i(start_ep), .ctrl_i(exec_ctrl), .fetched_i(exec_fetched),
+      .fetch_failed_i(exec_fetch_failed), .read_slot_o(tso.read_slot), .read_data_i(ring_data), .read_valid_i(ring_valid),
+      .clear_o(tso.clear), .clear_slot_o(tso.clear_slot), .finish_o(tso.finish), .finish_consumer_o(tso.finish_consumer),
+      .finish_need_o(tso.finish_need), .slot_i(slot), .alloc_o(tso.alloc), .alloc_sum_o(tso.alloc_sum),
+      .close_o(tso.close), .close_slot_o(tso.close_slot), .close_len_o(tso.close_len), .close_status_o(tso.close_status),
+      .close_silent_o(tso.close_silent), .close_segment_o(segment), .close_next_o(tso.close_next), .dma_o(tso.pay),
+      .dma_valid_o(tso.pay_valid), .dma_ready_i(pay_ready), .started_o(tso.started), .halt_o(tso.halt)
+  );
+
+  assign {ring_read_slot, ring_clear, ring_clear_slot, finish, finish_consumer, finish_need, alloc, alloc_sum, close,
+          close_slot, close_len, close_status_bits, close_silent, close_next, pay_req, pay_valid, started, halt}
+         = tso_active ? tso : plain;
+  assign close_status = status_e'(close_status_bits);
 
   // ---- DMA reads -----------------------------------------------------------------------------
   mrd_t        mrd;
@@ -288,35 +333,40 @@ module myr_nic
   logic [FrameSlots-1:0] complete;
   logic [63:0]       edit_read_data;
   logic [FrameSlots-1:0] hold;
-  logic        edit_valid, sum_odd;
-  logic [FrameAddrW-4:0] edit_addr;
+  logic        edit_valid, edit_fail, sum_odd;
+  logic [FrameW-1:0] edit_fail_slot;
+  logic [FrameAddrW-4:0] edit_addr, edit_read_addr;
   logic [63:0]       edit_data;
   logic [7:0]        edit_be;
   logic [FrameW-1:0] edit_slot;
   logic [15:0]       sum_value;
 
   myr_frame_sum u_sum (
-      .clk_i, .start_i(alloc_sum), .start_slot_i(slot), .start_offset_i(alloc_start), .wanted_i(hold),
+      .clk_i, .start_i(alloc_sum), .start_slot_i(slot), .start_offset_i(tso_active ? '0 : alloc_start), .wanted_i(hold),
       .valid_i(word.frame || (inline_valid && inline_ready)),
       .addr_i(word.frame ? word.addr[FrameAddrW-1:3] : inline_addr), .data_i(word.frame ? word.data : inline_data),
       .be_i(word.frame ? word.be : inline_be), .slot_i(edit_slot), .sum_o(sum_value), .odd_o(sum_odd)
   );
 
   myr_offload u_offload (
-      .clk_i, .rst_i, .sum_i(alloc_sum), .sum_slot_i(slot), .sum_field_i(alloc_field),
-      .drop_i(close && close_status != StatusOk), .drop_slot_i(close_slot), .complete_i(complete), .hold_o(hold),
-      .slot_o(edit_slot), .sum_value_i(sum_value), .sum_odd_i(sum_odd), .edit_valid_o(edit_valid),
-      .edit_addr_o(edit_addr), .edit_data_o(edit_data), .edit_be_o(edit_be), .edit_ready_i(edit_ready)
+      .clk_i, .rst_i, .sum_i(alloc_sum), .sum_slot_i(slot), .sum_tso_i(tso_active), .sum_field_i(alloc_field),
+      .close_i(close), .close_bad_i(close_status != StatusOk), .close_slot_i(close_slot), .close_len_i(close_len),
+      .close_segment_i(segment), .complete_i(complete), .hold_o(hold), .slot_o(edit_slot), .sum_value_i(sum_value),
+      .sum_odd_i(sum_odd), .edit_read_addr_o(edit_read_addr), .edit_read_data_i(edit_read_data),
+      .edit_valid_o(edit_valid), .edit_addr_o(edit_addr), .edit_data_o(edit_data), .edit_be_o(edit_be),
+      .edit_ready_i(edit_ready), .edit_fail_o(edit_fail), .edit_fail_slot_o(edit_fail_slot)
   );
 
   myr_frame_buffer u_frames (
       .clk_i, .rst_i, .cycle_i, .free_o(slot_free), .free_slot_o(slot), .alloc_i(alloc), .alloc_ep_i(exec_ep),
+      .start_i(start), .start_ep_i(start_ep),
       .piece_i(pay_valid && pay_ready), .piece_slot_i(pay_req.slot), .extra_i(extra), .extra_slot_i(extra_slot),
       .done_i(read_done), .close_i(close), .close_slot_i(close_slot), .close_head_i(head), .close_next_i(close_next),
-      .close_len_i(close_len), .close_status_i(close_status), .close_silent_i(1'b0), .hold_i(hold),
+      .close_len_i(close_len), .close_status_i(close_status), .close_silent_i(close_silent), .hold_i(hold),
       .complete_o(complete), .word_i(word), .inline_valid_i(inline_valid), .inline_addr_i(inline_addr),
       .inline_data_i(inline_data), .inline_ready_o(inline_ready), .edit_valid_i(edit_valid), .edit_addr_i(edit_addr),
-      .edit_data_i(edit_data), .edit_be_i(edit_be), .edit_ready_o(edit_ready), .edit_read_addr_i('0),
+      .edit_data_i(edit_data), .edit_be_i(edit_be), .edit_ready_o(edit_ready), .edit_fail_i(edit_fail),
+      .edit_fail_slot_i(edit_fail_slot), .edit_read_addr_i(edit_read_addr),
       .edit_read_data_o(edit_read_data), .data_in_o(data_in), .look_valid_o(send_look), .look_header_o(send_header),
       .look_ep_o(send_look_ep), .look_dest_i(send_dest), .look_to_wire_i(send_to_wire),
       .look_spoofed_i(send_spoofed), .spoofed_o(spoofed), .tx_valid_o(tx_frame), .tx_slot_o(tx_slot),

@@ -27,6 +27,10 @@ package myr_nic_pkg;
   localparam int unsigned MaxPieces = 12;
   /// Bytes of an inline frame at most.
   localparam int unsigned InlineMax = NicControlLimitsInlineMaxValue;
+  /// Descriptors of a TSO chain at most.
+  localparam int unsigned MaxTso = 96;
+  /// Bytes of a TSO chain's header at most.
+  localparam int unsigned MaxHeader = 1024;
   /// Descriptors of one fetch at most.
   localparam int unsigned FetchBatch = NicControlCapsFetchBatchValue;
   /// Fetched descriptors waiting for execution from which on an endpoint's next fetch waits, too.
@@ -98,6 +102,37 @@ package myr_nic_pkg;
     logic [15:0]          number;  ///< frame number of the trace
     frame_header_t        header;
   } rx_frame_t;
+
+  /// A send descriptor.
+  typedef struct packed {
+    logic [63:0] addr;
+    logic [15:0] field;  ///< pseudo_hdr_offset
+    logic [15:0] len;
+    logic [7:0]  count;
+    logic [7:0]  start;  ///< cksum_offset
+    logic [7:0]  flags;
+  } send_desc_t;
+
+  /// Its 16 bytes, big-endian words, lowest address in bits 7:0.
+  function automatic send_desc_t parse_descriptor(input logic [127:0] bytes);
+    parse_descriptor.addr  = {bytes[7:0], bytes[15:8], bytes[23:16], bytes[31:24],
+                              bytes[39:32], bytes[47:40], bytes[55:48], bytes[63:56]};
+    parse_descriptor.field = {bytes[71:64], bytes[79:72]};
+    parse_descriptor.len   = {bytes[87:80], bytes[95:88]};
+    parse_descriptor.count = bytes[111:104];
+    parse_descriptor.start = bytes[119:112];
+    parse_descriptor.flags = bytes[127:120];
+  endfunction
+
+  /// What a TSO segment is within its chain.
+  typedef struct packed {
+    logic [LenW-1:0] header;  ///< bytes of the header
+    logic [7:0]      start;   ///< cksum_offset of the chain
+    logic [15:0]     number;  ///< segments before it
+    logic [31:0]     bytes;   ///< payload before it
+    logic            first;
+    logic            last;
+  } segment_t;
 
   /// Ones' complement addition.
   function automatic logic [15:0] add16(input logic [15:0] a, input logic [15:0] b);

@@ -2,6 +2,7 @@
 /// Executes one chain after another: reads its descriptors, checks them, takes a frame slot, and asks for its
 /// pieces to be read, or copies an inline frame out of the ring. Never waits for read data.
 ///
+/// TSO chains, by their first descriptor, are handed to myr_tso_exec, which then has the ports that the two share.
 /// A plain chain takes 2 cycles and one for each piece; an inline frame 2 cycles and one for each 8 bytes.
 module myr_send_exec
   import myr_abi_pkg::*;
@@ -91,19 +92,16 @@ module myr_send_exec
     output logic                         started_o,
     /// An inline frame is authorised (trace).
     output logic                         inline_start_o,
+    /// The chain in its first cycle is for myr_tso_exec.
+    output logic                         tso_start_o,
+    /// The endpoint is in the middle of such a chain.
+    input  wire logic                    tso_running_i,
+    /// myr_tso_exec is through with it for now.
+    input  wire logic                    tso_done_i,
     /// The endpoint is halted by its failed fetch.
     output logic                         halt_o
 );
-  typedef enum logic [2:0] {StIdle, StHead, StPiece, StInline, StSkip} state_e;
-
-  typedef struct packed {
-    logic [63:0]     addr;
-    logic [15:0]     field;
-    logic [15:0]     len;
-    logic [7:0]      count;
-    logic [7:0]      start;
-    logic [7:0]      flags;
-  } desc_t;
+  typedef enum logic [2:0] {StIdle, StHead, StPiece, StInline, StSkip, StTso} state_e;
 
   state_e            state_q, state_d;
   logic [EpW-1:0]    ep_q;
@@ -120,13 +118,13 @@ module myr_send_exec
   logic [15:0]       field_q;
   logic [7:0]        start_q;
 
-  desc_t        d;
+  send_desc_t   d;
   logic         pushed;
   logic [15:0]  mask;
   logic [15:0]  avail;
   status_e      head_status;
   logic [7:0]   head_count;
-  logic         wait_more, starved;
+  logic         wait_more, starved, is_tso;
   logic [15:0]  sum;
   status_e      piece_status;
   logic         advance;
@@ -135,16 +133,7 @@ module myr_send_exec
   logic         fresh_q;
   logic [3:0]   read_log2;
 
-  // the descriptor is big-endian in memory
-  always_comb begin
-    d.addr  = {read_data_i[7:0], read_data_i[15:8], read_data_i[23:16], read_data_i[31:24],
-               read_data_i[39:32], read_data_i[47:40], read_data_i[55:48], read_data_i[63:56]};
-    d.field = {read_data_i[71:64], read_data_i[79:72]};
-    d.len   = {read_data_i[87:80], read_data_i[95:88]};
-    d.count = read_data_i[111:104];
-    d.start = read_data_i[119:112];
-    d.flags = read_data_i[127:120];
-  end
+  assign d = parse_descriptor(read_data_i);
 
   localparam int unsigned FFirst = SendDescriptorControlFirstLsb;
   localparam int unsigned FNoTso = SendDescriptorControlNoTsoLsb;
@@ -185,6 +174,8 @@ module myr_send_exec
     // a head that was never fetched is not looked at: what stands in its slot is an older one
     wait_more = !pushed && (avail == 16'd0 || 16'(head_count) > avail);
     starved   = wait_more && fetch_failed_i;
+    is_tso    = (pushed || avail != 16'd0)
+                && (tso_running_i || (d.flags[FFirst] && !d.flags[FNoTso] && !d.flags[FInline]));
 
     // piece: the head's own checks stand before these
     piece_status = StatusOk;
@@ -193,7 +184,8 @@ module myr_send_exec
   end
 
   assign ep_o         = ep_q;
-  assign started_o    = fresh_q && (!wait_more || starved);
+  assign started_o    = fresh_q && !is_tso && (!wait_more || starved);
+  assign tso_start_o  = state_q == StHead && is_tso;
   assign head_o       = (state_q == StHead) ? idx_q : head_q;
   assign next_idx     = idx_q + 16'd1;
   assign clear_slot_o = {ep_q, idx_q[SlotIdxW-1:0] & mask[SlotIdxW-1:0]};
@@ -250,7 +242,8 @@ module myr_send_exec
       StHead: begin
         todo_d = head_count;
         len_d  = LenW'(d.len);
-        if (wait_more && !starved) begin
+        if (is_tso) state_d = StTso;
+        else if (wait_more && !starved) begin
           finish_o          = 1'b1;
           finish_consumer_o = idx_q;
           finish_need_o     = head_count;
@@ -347,6 +340,7 @@ module myr_send_exec
           state_d     = StIdle;
         end
       end
+      StTso: if (tso_done_i) state_d = StIdle;
       default: state_d = StIdle;
     endcase
     if (advance) idx_d = next_idx;

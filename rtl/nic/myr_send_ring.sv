@@ -66,6 +66,8 @@ module myr_send_ring
     input  wire logic [EpW-1:0]       fetch_ep_i,
     /// Its next descriptor.
     output logic [15:0]               fetch_consumer_o,
+    /// Descriptors from there on that are needed before the next look.
+    output logic [7:0]                fetch_need_o,
     /// Endpoint being read back.
     input  wire logic [EpW-1:0]       status_ep_i,
     /// Its next descriptor.
@@ -211,6 +213,7 @@ module myr_send_ring
   assign ready_o           = ready_q & enable_i;
   assign grant_consumer_o  = consumer_q[grant_ep_i];
   assign fetch_consumer_o  = consumer_q[fetch_ep_i];
+  assign fetch_need_o      = need_q[fetch_ep_i];
   assign status_consumer_o = consumer_q[status_ep_i];
   assign status_busy_o     = active_q[status_ep_i] || wipe_q[status_ep_i] || (wiping && wipe_ep_q == status_ep_i);
 

@@ -11,6 +11,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+MAX_FRAME: Final = 9018
 TCP_FIELD: Final = 16
 UDP_FIELD: Final = 6
 
@@ -45,17 +46,61 @@ def network(rng: random.Random) -> Packet:
     if rng.random() < 0.5:
         return IPv6(src=f"2001:db8::{rng.randrange(65536):x}", dst=f"2001:db8:1::{rng.randrange(65536):x}",
                     hlim=rng.randint(1, 255), fl=rng.randrange(1 << 20), tc=rng.randrange(256))
-    options = [b"", b"\x01" * 4, b"\x94\x04\0\0" + b"\x01" * 8, b"\x44\x28\x05\0" + bytes(36)]
+    options = [b"\x01" * 4, b"\x94\x04\0\0" + b"\x01" * 8, b"\x44\x28\x05\0" + bytes(36)]
     packet = IP(src=f"10.{rng.randrange(256)}.{rng.randrange(256)}.1", dst=f"10.1.{rng.randrange(256)}.2",
                 id=rng.choice([0, 0xFFFE, rng.randrange(65536)]), ttl=rng.randint(1, 255), tos=rng.randrange(256),
                 flags=rng.choice([0, "DF"]))
     if rng.random() < 0.4:
-        packet.options = IP(b"\x45" + bytes(19)).options
-        chosen = rng.choice(options[1:])
-        packet = IP(bytes(IP(src=packet.src, dst=packet.dst, id=packet.id, ttl=packet.ttl, tos=packet.tos, flags=packet.flags,
-                             ihl=5 + len(chosen) // 4)) + chosen)
+        chosen = rng.choice(options)
+        packet.ihl = 5 + len(chosen) // 4
+        packet = IP(bytes(packet) + chosen)
         packet.len = packet.chksum = None
+        del packet.proto  # what follows decides
     return packet
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """A TCP packet for TSO, and the segments that it must become."""
+
+    header: bytes
+    payload: bytes
+    mss: int
+    cksum_offset: int
+    ipv6: bool
+    segments: tuple[bytes, ...]
+
+
+def bulk(rng: random.Random, guest: int, mss: int, length: int) -> Bulk:
+    """Random headers, `mss` as far as a frame holds it; lengths and checksums in the header are what a stack leaves there: anything."""
+    options = rng.choice([[], [("Timestamp", (rng.getrandbits(32), 7))], [("NOP", None), ("NOP", None), ("SAckOK", b"")],
+                          [("Timestamp", (1, 2)), ("MSS", 1460), ("WScale", 7), ("SAckOK", b""), ("NOP", None)]])
+    flags = "A" + "".join(flag for flag in "FPCEU" if rng.random() < 0.4)
+    tcp = TCP(sport=rng.randrange(65536), dport=rng.randrange(65536), seq=rng.choice([0xFFFFFF00, rng.getrandbits(32)]),
+              ack=rng.getrandbits(32), flags=flags, window=rng.randrange(65536), options=options)
+    head = link(rng, guest) / network(rng) / tcp
+    mss = min(mss, MAX_FRAME - len(head))
+    body = rng.randbytes(length)
+    parts = [body[at : at + mss] for at in range(0, length, mss)]
+    segments = []
+    for n, part in enumerate(parts):
+        one = head.copy()
+        if IP in one:
+            one[IP].id = (head[IP].id + n) % 65536
+        one[TCP].seq = (head[TCP].seq + n * mss) % (1 << 32)
+        gone = ("FP" if n < len(parts) - 1 else "") + ("C" if n else "")
+        one[TCP].flags = "".join(flag for flag in flags if flag not in gone)
+        segments.append(bytes(one / Raw(part)))
+    template = head.copy()
+    if IP in template:
+        template[IP].len, template[IP].chksum = rng.randrange(65536), rng.randrange(65536)
+    else:
+        template[IPv6].plen = rng.randrange(65536)
+    template[TCP].chksum = rng.randrange(65536)
+    data = bytes(template)
+    start = len(data) - len(bytes(template[TCP]))
+    ipv6 = IPv6 in head
+    return Bulk(data, body, mss, len(data) - start if ipv6 else start, ipv6, tuple(segments))
 
 
 def checksum_sample(rng: random.Random, guest: int, longest: int) -> Sample:

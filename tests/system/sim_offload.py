@@ -16,13 +16,14 @@ from cocotb.triggers import gather
 
 from hypervisor_model.hypervisor import Hypervisor
 from sw.abi.registers import Form, SendDescriptor, Status
+from sw.guest.tso import tso_chain
 from sw.platform import PAGE_SHIFT, PAGE_SIZE
 from tb.cosim.platform import HostConfig, RtlPlatform
 from tb.sim.hostile import RawEndpoint
-from tests.system.packets import Sample, checksum_sample, raw_sample
+from tests.system.packets import Bulk, Sample, bulk, checksum_sample, raw_sample
 
-PAGES: Final = 20
-"""Payload pages of an endpoint, 80 KiB: more than the longest chain, or a batch of frames."""
+PAGES: Final = 40
+"""Payload pages of an endpoint, 160 KiB: no chain, or batch of frames, wastes more than half of that between its pieces."""
 DESCRIPTOR: Final = struct.Struct(">QHHBBBB")
 FIRST: Final = SendDescriptor.CONTROL_FIRST_M
 NO_TSO: Final = SendDescriptor.CONTROL_NO_TSO_M
@@ -91,7 +92,10 @@ class Sender:
                 self._index = (self._index + len(chain.slots) // SendDescriptor.BYTES) & 0xFFFF
                 told = await self.endpoint.completion()
                 expected = (self._index, chain.length, chain.status)
-                assert told == expected, f"guest {self.number} chain {n}: completion {told}, expected {expected}"
+                shape = [(d[1], d[2], d[4], d[5], hex(d[6])) for d in DESCRIPTOR.iter_unpack(chain.slots)]
+                assert told == expected, (f"guest {self.number} chain {n}: completion {told}, expected {expected}; "
+                                          f"descriptors (MSS, length, count, offset, flags) {shape}, "
+                                          f"{chain.frames[0][:140].hex() if chain.frames else 'no frame'}")
 
 
 def pieces_of(rng: random.Random, data: bytes, most: int) -> list[bytes]:
@@ -148,6 +152,59 @@ async def checksums(rng: random.Random, sender: Sender, *, inline: bool, count: 
     return leave
 
 
+def cut(rng: random.Random, sender: Sender, data: bytes, sizes: list[int]) -> list[tuple[int, int]]:
+    """Pieces of these sizes, in turn, at any alignment: device address and bytes."""
+    pieces = []
+    at = n = 0
+    while at < len(data):
+        piece = data[at : at + sizes[n % len(sizes)]]
+        pieces.append((sender.place(piece, rng.randint(0, 9)), len(piece)))
+        at += len(piece)
+        n += 1
+    return pieces
+
+
+def tso(rng: random.Random, sender: Sender, job: Bulk, header_sizes: list[int], sizes: list[int]) -> Chain:
+    slots = b"".join(tso_chain(cut(rng, sender, job.header, header_sizes), cut(rng, sender, job.payload, sizes), job.mss,
+                               job.cksum_offset, ipv6=job.ipv6))
+    return Chain(slots, Status.OK, len(job.segments[-1]), job.segments)
+
+
+def random_tso(rng: random.Random, sender: Sender) -> Chain:
+    """Any chain of at most 60 descriptors."""
+    mss = rng.choice([88, 536, 1448, 8960, rng.randint(88, 8960)])
+    length = rng.choice([1, mss - 1, mss, mss + 1, 2 * mss, rng.randint(1, min(12 * mss, 60_000))])
+    job = bulk(rng, sender.number, mss, length)
+    sizes = [rng.choice([1, 2, mss, 2 * mss, 2048, 4096, rng.randint(1, 4096)]) for _ in range(50)]
+    sizes = [min(size, PAGE_SIZE) for size in sizes]
+    while count_pieces(sizes, length) > 56:
+        sizes = [min(size * 2, PAGE_SIZE) for size in sizes]
+    header_sizes = rng.choice([[2000], [14, 2000], [rng.randint(1, 53), 2000], [20, rng.randint(1, 30), 2000]])
+    return tso(rng, sender, job, header_sizes, sizes)
+
+
+def count_pieces(sizes: list[int], length: int) -> int:
+    count = 0
+    while length > 0:
+        length -= sizes[count % len(sizes)]
+        count += 1
+    return count
+
+
+async def chains(rng: random.Random, sender: Sender, count: int) -> list[bytes]:
+    """TSO chains one by one, sometimes two at once with a plain frame behind; the frames that must leave."""
+    leave: list[bytes] = []
+    for _ in range(count):
+        sender.rewind()
+        some = [random_tso(rng, sender)]
+        if len(some[0].slots) < 40 * SendDescriptor.BYTES and len(some[0].frames) < 8:
+            sample = checksum_sample(rng, sender.number, 1000)
+            some.append(checksum_chain(rng, sender, sample, inline=False))
+        await sender.run(some, len(some))
+        leave += [frame for chain in some for frame in chain.frames]
+    return leave
+
+
 def collect(platform: RtlPlatform) -> dict[int, list[bytes]]:
     """Frames on the wire by the guest that they name, FCS checked and cut off."""
     found: dict[int, list[bytes]] = {}
@@ -177,6 +234,30 @@ async def checksum_case(platform: RtlPlatform, hypervisor: Hypervisor, seed: int
     compare(collect(platform), dict(enumerate(told)))
 
 
+async def tso_case(platform: RtlPlatform, hypervisor: Hypervisor, seed: int) -> None:
+    senders = [await Sender.open(platform, hypervisor, form, n)
+               for n, form in enumerate([Form.PUSHED, Form.FETCHED, Form.FETCHED])]
+    told = await gather(*(chains(random.Random(seed * 100 + n), sender, 40) for n, sender in enumerate(senders)))
+    compare(collect(platform), dict(enumerate(told)))
+
+
+async def example_case(platform: RtlPlatform, hypervisor: Hypervisor, seed: int) -> None:
+    """The worked example of the host interface's chapter on TSO: flags, counts and segments."""
+    for n, form in enumerate([Form.PUSHED, Form.FETCHED]):
+        rng = random.Random(seed)
+        sender = await Sender.open(platform, hypervisor, form, n)
+        job = bulk(rng, n, 1448, 200 + 2048 + 2048 + 1000)
+        while len(job.header) != 54:
+            job = bulk(rng, n, 1448, 200 + 2048 + 2048 + 1000)
+        chain = tso(rng, sender, job, [54], [200, 2048, 2048, 1000])
+        told = [(flags & ~ALIGN_ODD, count) for *_, count, _, flags in DESCRIPTOR.iter_unpack(chain.slots)]
+        assert told == [(0x03, 1), (0x23, 2), (0x31, 2), (0x31, 2), (0x39, 1)]
+        await sender.run([chain], 1)
+        found = collect(platform)
+        assert [len(frame) - 54 for frame in found[n]] == [1448, 1448, 1448, 952]
+        compare(found, {n: list(chain.frames)})
+
+
 @cocotb.test
 async def run(dut: SimHandleBase) -> None:
     """The case that the environment names: one machine is one process."""
@@ -184,4 +265,4 @@ async def run(dut: SimHandleBase) -> None:
     platform = RtlPlatform(dut, HostConfig(seed=seed, read_jitter=50, reorder=True, mrrs=512, random_split=True))
     hypervisor = Hypervisor(platform, max_read=512)
     await hypervisor.boot()
-    await {"checksum": checksum_case}[os.environ["MYR_CASE"]](platform, hypervisor, seed)
+    await {"checksum": checksum_case, "example": example_case, "tso": tso_case}[os.environ["MYR_CASE"]](platform, hypervisor, seed)
