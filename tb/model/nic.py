@@ -1,4 +1,4 @@
-"""Reference NIC: what the hardware does with every send request, one chain at a time, in plain Python."""
+"""Reference NIC: what the hardware does with every request and every frame, one at a time, in plain Python."""
 
 from __future__ import annotations
 
@@ -7,41 +7,76 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from sw.abi.registers import Aperture, Completion, Form, Mode, NicControl, SendDescriptor, Status
+from sw.abi.registers import Aperture, Completion, Form, NicControl, SendDescriptor, Status
 from sw.platform import CYCLE_NS, PAGE_SIZE
+from tb.model.clock import Clock
+from tb.model.dma import Dma
+from tb.model.endpoint import FETCH_BATCH, Endpoint
+from tb.model.interrupts import RINGS, Interrupts
 from tb.model.iommu import ReferenceIommu
-from tb.model.pci_config import APERTURE_BAR_BYTES, CONTROL_BAR_BYTES, FIRST_VF_OFFSET, ConfigSpace
+from tb.model.offload import BadOffloadError, Segmenter, TsoChain, insert_checksum, walk_tso
+from tb.model.pci_config import APERTURE_BAR_BYTES, CONTROL_BAR_BYTES, ConfigSpace
+from tb.model.rx import FCS_BYTES, MAX_FRAME, Receiver
+from tb.model.switch import Switch
 
-MAX_FRAME: Final = NicControl.LIMITS_MAX_FRAME_VALUE
 INLINE_MAX: Final = NicControl.LIMITS_INLINE_MAX_VALUE
 MAX_PIECES: Final = 12
 MIN_FRAME: Final = 60
 READ_TAGS: Final = 15
 FRAME_SLOTS: Final = NicControl.CAPS_FRAME_SLOTS_VALUE
-FETCH_BATCH: Final = NicControl.CAPS_FETCH_BATCH_VALUE
 MAGIC: Final = NicControl.ID_MAGIC_VALUE
 HOST_READ_NS: Final = 550
 WIRE_OVERHEAD: Final = 20
 """Preamble and gap, bytes."""
-FCS_BYTES: Final = 4
-ADDRESS_LIMIT: Final = 1 << 48
 
+_INTERRUPT_CONTROLLER: Final = 0xFEE
+"""Address bits 31:20."""
 _STRIDE = APERTURE_BAR_BYTES // NicControl.ENDPOINT_COUNT
 _SLOT = SendDescriptor.BYTES
 _DESCRIPTOR = struct.Struct(">QHHI")
 _COMPLETION = struct.Struct(">QHHI")
 _COUNT_S = SendDescriptor.CONTROL_RDMA_COUNT_S
+_START_S = SendDescriptor.CONTROL_CKSUM_OFFSET_S
 _FIRST = SendDescriptor.CONTROL_FIRST_M
 _INLINE = SendDescriptor.CONTROL_INLINE_M
-_UNSUPPORTED = (
-    SendDescriptor.CONTROL_CKSUM_M
-    | SendDescriptor.CONTROL_TSO_PLD_M
-    | SendDescriptor.CONTROL_ALIGN_ODD_M
-    | SendDescriptor.CONTROL_RESERVED_M
-)
+_CKSUM = SendDescriptor.CONTROL_CKSUM_M
 _NO_TSO = SendDescriptor.CONTROL_NO_TSO_M
+_UNSUPPORTED = SendDescriptor.CONTROL_TSO_PLD_M | SendDescriptor.CONTROL_RESERVED_M
+_COUNTERS: Final = (
+    NicControl.FRAMES,
+    NicControl.FAILED_CHAINS,
+    NicControl.AUTH_CHECKS,
+    NicControl.AUTH_DENIED,
+    NicControl.READ_ERRORS,
+    NicControl.READ_TIMEOUTS,
+    NicControl.UNEXPECTED_CPL,
+    NicControl.MMIO_DROPPED,
+    NicControl.RX_FRAMES,
+    NicControl.RX_BAD_FCS,
+    NicControl.RX_RUNT,
+    NicControl.RX_OVERSIZE,
+    NicControl.RX_BAD_FRAMING,
+    NicControl.RX_PAUSE,
+    NicControl.RX_OVERFLOW,
+    NicControl.RX_FILTERED_UNICAST,
+    NicControl.RX_FILTERED_MULTICAST,
+    NicControl.TX_PAUSE,
+    NicControl.LOCAL_FRAMES,
+    NicControl.SPOOFED_FRAMES,
+    NicControl.RX_NO_BUFFER,
+)
+_WRITABLE: Final = {
+    NicControl.READ_TIMEOUT: NicControl.READ_TIMEOUT_CYCLES_M,
+    NicControl.SWITCH_CTRL: NicControl.SWITCH_CTRL_POLICY_M
+    | NicControl.SWITCH_CTRL_PAUSE_RX_M
+    | NicControl.SWITCH_CTRL_PAUSE_TX_M,
+    NicControl.MAC_HI: NicControl.MAC_HI_ADDRESS_M,
+    NicControl.MAC_LO: NicControl.MAC_LO_ADDRESS_M,
+    NicControl.PAUSE_LIMITS: NicControl.PAUSE_LIMITS_XOFF_M | NicControl.PAUSE_LIMITS_XON_M,
+}
+_RECEIVE_DOORBELLS: Final = (Aperture.RX_SMALL_DOORBELL, Aperture.RX_BIG_DOORBELL)
 
 
 class WireFrame(NamedTuple):
@@ -64,14 +99,6 @@ class CompletionRecord(NamedTuple):
     status: Status
 
 
-class Clock(Protocol):
-    """What the NIC needs of its machine."""
-
-    def now(self) -> int: ...
-
-    def schedule(self, delay: int, action: Callable[[Any], None], argument: Any) -> None: ...
-
-
 class _FetchError(Exception):
     """The descriptor fetch faulted."""
 
@@ -82,46 +109,18 @@ class _ChainError(Exception):
         self.slots = slots
 
 
-class _Endpoint:
-    """State of one endpoint; reset when it is enabled."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.control = 0
-        self.bases = [0, 0, 0, 0]
-        self.slots = bytearray(Aperture.SEND_RING_BYTES)
-        self.last_done = 0
-        self.in_flight = 0
-        self.reset()
-
-    def reset(self) -> None:
-        control = self.control
-        self.enabled = bool(control & NicControl.ENDPOINT_CTRL_ENABLE_M)
-        self.form = Form((control & NicControl.ENDPOINT_CTRL_FORM_M) >> NicControl.ENDPOINT_CTRL_FORM_S)
-        self.mode = (control & NicControl.ENDPOINT_CTRL_MODE_M) >> NicControl.ENDPOINT_CTRL_MODE_S
-        send_log2 = (control & NicControl.ENDPOINT_CTRL_SEND_LOG2_M) >> NicControl.ENDPOINT_CTRL_SEND_LOG2_S
-        self.cq_log2 = (control & NicControl.ENDPOINT_CTRL_CQ_LOG2_M) >> NicControl.ENDPOINT_CTRL_CQ_LOG2_S
-        self.mask = (1 << send_log2) - 1
-        self.send_base = self.bases[1] << 32 | self.bases[0]
-        self.cq_base = self.bases[3] << 32 | self.bases[2]
-        self.valid = bytearray(Aperture.SEND_RING_BYTES // _SLOT)
-        self.producer = 0
-        self.consumer = 0
-        self.cq_index = 0
-        self.halted = False
-        self.error = 0
-        self.queued = False
-        self.fetched: deque[bytes] = deque()
-
-
-@dataclass
+@dataclass(slots=True)
 class _Outcome:
     """A chain on its way to its end."""
 
-    endpoint: _Endpoint
+    endpoint: Endpoint
     index: int
     status: Status
-    payload: bytes
+    length: int
+    wire: list[tuple[int, bytes]]
+    """Frames that leave, without padding; their last byte in fifths of a cycle."""
+    inside: list[tuple[tuple[int, ...], bytes]]
+    """Frames for siblings."""
 
 
 class ReferenceNic:
@@ -129,33 +128,42 @@ class ReferenceNic:
 
     def __init__(self, clock: Clock, iommu: ReferenceIommu, bus: int) -> None:
         self._clock = clock
-        self._iommu = iommu
         self._requester = bus << 8
         self.config = ConfigSpace()
         self._apertures = 0
         self._control = 0
-        self._endpoints = [_Endpoint(n) for n in range(NicControl.ENDPOINT_COUNT)]
-        self._ready: deque[_Endpoint] = deque()
+        self.counters = dict.fromkeys(_COUNTERS, 0)
+        self._dma = Dma(iommu, self.config, self._requester, self.counters)
+        self._endpoints = [Endpoint(n) for n in range(NicControl.ENDPOINT_COUNT)]
+        self._switch = Switch()
+        self.interrupts = Interrupts(clock, self.config, self._message)
+        self.receiver = Receiver(clock, self._dma, self._switch, self._endpoints, self.counters, self.interrupts.posted)
+        self._ready: deque[Endpoint] = deque()
         self._in_buffer = 0
         self._wire_free = 0
         """In fifths of a cycle: byte times."""
         self._enabled = False
-        self._registers: dict[int, int] = {NicControl.READ_TIMEOUT: 12_500}
-        self.counters = dict.fromkeys(
-            (
-                NicControl.FRAMES,
-                NicControl.FAILED_CHAINS,
-                NicControl.AUTH_CHECKS,
-                NicControl.AUTH_DENIED,
-                NicControl.READ_ERRORS,
-                NicControl.READ_TIMEOUTS,
-                NicControl.UNEXPECTED_CPL,
-                NicControl.MMIO_DROPPED,
-            ),
-            0,
-        )
+        self._registers: dict[int, int] = {
+            NicControl.READ_TIMEOUT: 12_500,
+            NicControl.SWITCH_CTRL: 0,
+            NicControl.MAC_HI: 0,
+            NicControl.MAC_LO: 0,
+            NicControl.PAUSE_LIMITS: 4096 | 1024 << NicControl.PAUSE_LIMITS_XON_S,
+        }
         self.frames: list[WireFrame] = []
         self.completions: list[CompletionRecord] = []
+        self.on_frame: Callable[[], None] | None = None
+        """Called when frames have left."""
+
+    def receive(self, data: bytes, error: bool = False) -> None:
+        """A frame has come from the line, with FCS; `error`: the line signalled one in it."""
+        self.receiver.line(data, error)
+
+    def _message(self, vector: int, address: int, data: int) -> None:
+        if address >> 20 == _INTERRUPT_CONTROLLER:
+            self._clock.interrupt(address, data)
+        else:
+            self._dma.message(self._endpoints[vector], address, data)
 
     # --- configuration ---------------------------------------------------------------------------
 
@@ -171,6 +179,7 @@ class ReferenceNic:
             self.config.write(offset, data)
             self._apertures = self.config.bar(2)
             self._control = self.config.bar(4)
+            self.interrupts.refresh()
 
     # --- MMIO ------------------------------------------------------------------------------------
 
@@ -194,21 +203,43 @@ class ReferenceNic:
             else:
                 self.counters[NicControl.MMIO_DROPPED] += 1
 
-    def _write_aperture(self, endpoint: _Endpoint, offset: int, data: bytes) -> bool:
+    def _write_aperture(self, endpoint: Endpoint, offset: int, data: bytes) -> bool:
         """False: dropped."""
         if not endpoint.enabled:
             return False
-        if endpoint.form is Form.FETCHED:
-            if offset != Aperture.SEND_DOORBELL or not 2 <= len(data) <= 4:
+        if offset >= Aperture.RX_SMALL_RING:
+            return self._push_buffers(endpoint, offset, data)
+        if offset >= Aperture.SEND_RING:
+            return self._push(endpoint, offset - Aperture.SEND_RING, data)
+        if not 2 <= len(data) <= 4:
+            return False
+        value = int.from_bytes(data, "little")
+        if offset == Aperture.ARM:
+            ring = (value & Aperture.ARM_QUEUE_M) >> Aperture.ARM_QUEUE_S
+            if len(data) < 3 or ring >= RINGS:
                 return False
-            producer = int.from_bytes(data, "little") & Aperture.SEND_DOORBELL_PRODUCER_M
+            self.interrupts.arm(endpoint.number, ring, value & Aperture.ARM_INDEX_M)
+            return True
+        producer = value & Aperture.SEND_DOORBELL_PRODUCER_M
+        if offset == Aperture.SEND_DOORBELL:
+            if endpoint.form is not Form.FETCHED:
+                return False
             if producer - endpoint.consumer - len(endpoint.fetched) & 0xFFFF > endpoint.mask + 1:
                 return False
             endpoint.producer = producer
             self._offer(endpoint)
             return True
-        start = offset - Aperture.SEND_RING
-        if start < 0 or start + len(data) > Aperture.SEND_RING_BYTES:
+        if offset not in _RECEIVE_DOORBELLS or not endpoint.receives:
+            return False
+        buffers = endpoint.small if offset == Aperture.RX_SMALL_DOORBELL else endpoint.big
+        if buffers.pushed or not buffers.ring(producer):
+            return False
+        if not endpoint.halted and not buffers.fetch(endpoint, self._dma):
+            endpoint.fetch_failed()
+        return True
+
+    def _push(self, endpoint: Endpoint, start: int, data: bytes) -> bool:
+        if endpoint.form is not Form.PUSHED or start + len(data) > Aperture.SEND_RING_BYTES:
             return False
         endpoint.slots[start : start + len(data)] = data
         # A slot is valid once a write has covered its last byte with flags.
@@ -217,11 +248,20 @@ class ReferenceNic:
         self._offer(endpoint)
         return True
 
+    @staticmethod
+    def _push_buffers(endpoint: Endpoint, offset: int, data: bytes) -> bool:
+        ring, base = endpoint.small, Aperture.RX_SMALL_RING
+        if offset >= Aperture.RX_BIG_RING:
+            ring, base = endpoint.big, Aperture.RX_BIG_RING
+        start = offset - base
+        if not endpoint.receives or not ring.pushed or start + len(data) > len(ring.slots):
+            return False
+        ring.push(start, data)
+        return True
+
     def _read_control(self, offset: int) -> int:
-        table = offset - NicControl.ENDPOINT_BASE
-        if 0 <= table < NicControl.ENDPOINT_COUNT * NicControl.ENDPOINT_STRIDE:
-            number, register = divmod(table, NicControl.ENDPOINT_STRIDE)
-            return self._read_endpoint(self._endpoints[number], register + NicControl.ENDPOINT_BASE)
+        if offset >= NicControl.ENDPOINT_BASE:
+            return self._read_table(offset)
         cycle = self._clock.now() // CYCLE_NS
         fixed = {
             NicControl.ID: MAGIC,
@@ -233,6 +273,8 @@ class ReferenceNic:
             NicControl.CTRL: int(self._enabled),
             NicControl.CYCLE_LO: cycle & 0xFFFF_FFFF,
             NicControl.CYCLE_HI: cycle >> 32,
+            NicControl.INTERRUPTS: self.interrupts.messages & 0xFFFF_FFFF,
+            NicControl.RX_LAST_DROP: self.receiver.last_drop,
         }
         if offset in fixed:
             return fixed[offset]
@@ -240,47 +282,46 @@ class ReferenceNic:
             return self.counters[offset] & 0xFFFF_FFFF
         return self._registers.get(offset, 0)
 
-    def _read_endpoint(self, endpoint: _Endpoint, register: int) -> int:
-        if register == NicControl.ENDPOINT_CTRL:
-            return endpoint.control
-        if register == NicControl.ENDPOINT_STATUS:
-            busy = endpoint.in_flight > 0 or (endpoint.queued and endpoint.enabled)
-            return (
-                int(endpoint.enabled)
-                | endpoint.halted << NicControl.ENDPOINT_STATUS_HALTED_S
-                | busy << NicControl.ENDPOINT_STATUS_BUSY_S
-                | endpoint.error << NicControl.ENDPOINT_STATUS_ERROR_S
-            )
-        if register == NicControl.ENDPOINT_INDEX:
-            return endpoint.producer | endpoint.consumer << NicControl.ENDPOINT_INDEX_CONSUMER_S
-        if register == NicControl.ENDPOINT_CQ_INDEX:
-            return endpoint.cq_index
-        base = (register - NicControl.ENDPOINT_SEND_BASE_LO) // 4
-        return endpoint.bases[base] if 0 <= base < len(endpoint.bases) else 0
+    def _read_table(self, offset: int) -> int:
+        if offset < NicControl.PORT_BASE:
+            number, register = divmod(offset - NicControl.ENDPOINT_BASE, NicControl.ENDPOINT_STRIDE)
+            return self._endpoints[number].read(register + NicControl.ENDPOINT_BASE)
+        if offset < NicControl.GROUP_BASE + NicControl.GROUP_COUNT * NicControl.GROUP_STRIDE:
+            return self._switch.read(offset)
+        if NicControl.IRQ_BASE <= offset < NicControl.RSS_BASE:
+            return self.interrupts.read(offset)
+        if NicControl.RSS_BASE <= offset < NicControl.BYTES:
+            return self.receiver.read(offset)
+        return 0
 
     def _write_control(self, offset: int, value: int) -> None:
-        table = offset - NicControl.ENDPOINT_BASE
-        if 0 <= table < NicControl.ENDPOINT_COUNT * NicControl.ENDPOINT_STRIDE:
-            number, register = divmod(table, NicControl.ENDPOINT_STRIDE)
-            endpoint = self._endpoints[number]
-            if register == NicControl.ENDPOINT_CTRL - NicControl.ENDPOINT_BASE:
-                endpoint.control = value
-                if value & NicControl.ENDPOINT_CTRL_ENABLE_M and not endpoint.enabled:
-                    endpoint.reset()
-                elif not value & NicControl.ENDPOINT_CTRL_ENABLE_M:
-                    endpoint.enabled = False
-            base = (register + NicControl.ENDPOINT_BASE - NicControl.ENDPOINT_SEND_BASE_LO) // 4
-            if 0 <= base < len(endpoint.bases):
-                endpoint.bases[base] = value
+        if offset >= NicControl.ENDPOINT_BASE:
+            self._write_table(offset, value)
         elif offset == NicControl.CTRL:
             self._enabled = bool(value & NicControl.CTRL_ENABLE_M)
             self._run()
-        elif offset == NicControl.READ_TIMEOUT:
-            self._registers[offset] = value & NicControl.READ_TIMEOUT_CYCLES_M
+        elif offset in _WRITABLE:
+            self._registers[offset] = value & _WRITABLE[offset]
+            self._switch.policy = self._registers[NicControl.SWITCH_CTRL] & NicControl.SWITCH_CTRL_POLICY_M
+            address = self._registers[NicControl.MAC_HI] << 16 | self._registers[NicControl.MAC_LO]
+            self.receiver.address = address.to_bytes(6, "big")
+
+    def _write_table(self, offset: int, value: int) -> None:
+        if offset < NicControl.PORT_BASE:
+            number, register = divmod(offset - NicControl.ENDPOINT_BASE, NicControl.ENDPOINT_STRIDE)
+            endpoint = self._endpoints[number]
+            if endpoint.write(register + NicControl.ENDPOINT_BASE, value):
+                self.interrupts.enable(number, enabled=endpoint.enabled)
+        elif offset < NicControl.GROUP_BASE + NicControl.GROUP_COUNT * NicControl.GROUP_STRIDE:
+            self._switch.write(offset, value)
+        elif NicControl.IRQ_BASE <= offset < NicControl.RSS_BASE:
+            self.interrupts.write(offset, value)
+        elif NicControl.RSS_BASE <= offset < NicControl.BYTES:
+            self.receiver.write(offset, value)
 
     # --- execution -------------------------------------------------------------------------------
 
-    def _offer(self, endpoint: _Endpoint) -> None:
+    def _offer(self, endpoint: Endpoint) -> None:
         """Queue an endpoint for the scheduler if its consumer slot has a request."""
         if not endpoint.queued and not endpoint.halted and self._has_request(endpoint):
             endpoint.queued = True
@@ -288,7 +329,7 @@ class ReferenceNic:
             self._run()
 
     @staticmethod
-    def _has_request(endpoint: _Endpoint) -> bool:
+    def _has_request(endpoint: Endpoint) -> bool:
         if endpoint.form is Form.FETCHED:
             return endpoint.producer != endpoint.consumer
         return bool(endpoint.valid[endpoint.consumer & endpoint.mask])
@@ -306,52 +347,110 @@ class ReferenceNic:
             if self._execute(endpoint):
                 self._offer_again(endpoint)
 
-    def _offer_again(self, endpoint: _Endpoint) -> None:
+    def _offer_again(self, endpoint: Endpoint) -> None:
         if self._has_request(endpoint):
             endpoint.queued = True
             self._ready.append(endpoint)
 
-    def _execute(self, endpoint: _Endpoint) -> bool:
+    def _execute(self, endpoint: Endpoint) -> bool:
         """One chain of an endpoint; False when it has to wait for more descriptors or is halted."""
         status = Status.OK
-        payload = b""
+        frames: list[bytes] = []
         slots = 0
         try:
-            chain = self._take_chain(endpoint)
-            if chain is None:
-                return False
-            slots = len(chain)
-            payload = self._assemble(endpoint, chain)
+            head = self._peek(endpoint, 0)
+            assert head is not None
+            (_, field, _, control) = _DESCRIPTOR.unpack(head)
+            if not control & _FIRST:
+                raise _ChainError(Status.BAD_DESCRIPTOR, 1)
+            if control & _NO_TSO:
+                chain = self._take_chain(endpoint, head)
+                if chain is None:
+                    return False
+                slots = len(chain)
+                payload = self._assemble(endpoint, chain)
+                if control & _CKSUM:
+                    payload = insert_checksum(payload, control >> _START_S & 0xFF, field)
+                frames.append(payload)
+            else:
+                tso = walk_tso(lambda n: self._peek(endpoint, n), lambda n: self._present(endpoint, n))
+                if tso is None:
+                    return False
+                slots = tso.slots
+                status = self._segment(endpoint, tso, frames)
         except _ChainError as error:
             status, slots = error.status, error.slots
+        except BadOffloadError:
+            status = Status.BAD_OFFLOAD
         except _FetchError:
             status = Status.FETCH_ERROR
             endpoint.halted = True
         self._consume(endpoint, slots)
-        outcome = _Outcome(endpoint, endpoint.consumer, status, payload)
+        self._send(endpoint, status, frames)
+        return not endpoint.halted
+
+    def _segment(self, endpoint: Endpoint, chain: TsoChain, frames: list[bytes]) -> Status:
+        """Frames of a TSO chain: where it fails, those before are good."""
+        status = Status.BAD_OFFLOAD if chain.broken else Status.OK
+        try:
+            header = b"".join(self._read(endpoint, *piece) for piece in chain.header)
+        except _ChainError as error:
+            return error.status
+        payload = b""
+        try:
+            payload = b"".join(self._read(endpoint, *piece) for piece in chain.payload)
+        except _ChainError as error:
+            status = error.status
+        if not payload:
+            return status
+        segmenter = Segmenter(header, chain.start)
+        for number, offset in enumerate(range(0, len(payload), chain.mss)):
+            data = payload[offset : offset + chain.mss]
+            last = offset + chain.mss >= len(payload)
+            if status is not Status.OK and len(data) < chain.mss:
+                break
+            if len(header) + len(data) > MAX_FRAME:
+                return Status.BAD_OFFLOAD
+            frames.append(segmenter.segment(number, offset, data, last=last and status is Status.OK))
+        return status
+
+    def _send(self, endpoint: Endpoint, status: Status, frames: list[bytes]) -> None:
+        """Frames of one chain through the switch and on their way."""
         now = self._clock.now()
-        if status is Status.OK:
-            frame_bytes = max(len(payload), MIN_FRAME) + FCS_BYTES + WIRE_OVERHEAD
-            start = max((now + HOST_READ_NS) * 5 // CYCLE_NS, self._wire_free)
-            self._wire_free = start + frame_bytes
+        done = now + HOST_READ_NS
+        wire: list[tuple[int, bytes]] = []
+        inside: list[tuple[tuple[int, ...], bytes]] = []
+        for frame in frames:
+            to_wire, siblings, spoofed = self._switch.from_endpoint(endpoint.number, frame)
+            if spoofed:
+                self.counters[NicControl.SPOOFED_FRAMES] += 1
+                status = Status.SPOOFED
+                break
+            if to_wire:
+                frame_bytes = max(len(frame), MIN_FRAME) + FCS_BYTES + WIRE_OVERHEAD
+                start = max((now + HOST_READ_NS) * 5 // CYCLE_NS, self._wire_free)
+                self._wire_free = start + frame_bytes
+                wire.append((self._wire_free, frame))
+            if siblings:
+                inside.append((siblings, frame))
+        if wire:
             done = -(-self._wire_free * CYCLE_NS // 5)
-        else:
-            done = max(now + HOST_READ_NS, endpoint.last_done)
+        done = max(done, endpoint.last_done)
+        if status is not Status.OK:
             endpoint.error = status
         endpoint.last_done = done
         endpoint.in_flight += 1
         self._in_buffer += 1
+        length = len(frames[-1]) if status is Status.OK else 0
+        outcome = _Outcome(endpoint, endpoint.consumer, status, length, wire, inside)
         self._clock.schedule(done - now, self._finish, outcome)
-        return not endpoint.halted
 
-    def _take_chain(self, endpoint: _Endpoint) -> list[bytes] | None:
-        """The chain at the consumer, by the rules of the descriptor; None while it is not all there."""
-        head = self._peek(endpoint, 0)
-        assert head is not None
+    def _take_chain(self, endpoint: Endpoint, head: bytes) -> list[bytes] | None:
+        """The plain chain at the consumer, by the rules of the descriptor; None while it is not all there."""
         (_, _, length, control) = _DESCRIPTOR.unpack(head)
         count = control >> _COUNT_S & 0xFF
         inline = bool(control & _INLINE)
-        if not control & _FIRST or not 1 <= count <= MAX_PIECES + inline:
+        if not 1 <= count <= MAX_PIECES + inline:
             raise _ChainError(Status.BAD_DESCRIPTOR, 1)
         chain = [head]
         for n in range(1, count):
@@ -359,7 +458,7 @@ class ReferenceNic:
             if slot is None:
                 return None
             chain.append(slot)
-        if control & _UNSUPPORTED or not control & _NO_TSO:
+        if control & _UNSUPPORTED:
             raise _ChainError(Status.UNSUPPORTED, count)
         if inline:
             if not 1 <= length <= INLINE_MAX:
@@ -368,7 +467,12 @@ class ReferenceNic:
                 raise _ChainError(Status.BAD_DESCRIPTOR, count)
         return chain
 
-    def _peek(self, endpoint: _Endpoint, ahead: int) -> bytes | None:
+    @staticmethod
+    def _present(endpoint: Endpoint, ahead: int) -> bool:
+        """Has slot `consumer + ahead` been written?"""
+        return endpoint.form is Form.FETCHED or bool(endpoint.valid[endpoint.consumer + ahead & endpoint.mask])
+
+    def _peek(self, endpoint: Endpoint, ahead: int) -> bytes | None:
         """Slot `consumer + ahead`; None (FETCHED) when the producer does not cover it. Raises `_FetchError`."""
         if endpoint.form is Form.PUSHED:
             at = (endpoint.consumer + ahead & endpoint.mask) * _SLOT
@@ -382,14 +486,14 @@ class ReferenceNic:
             to_page = (PAGE_SIZE - (address & PAGE_SIZE - 1)) // _SLOT
             batch = min(FETCH_BATCH, covered - len(endpoint.fetched), endpoint.mask + 1 - first, to_page)
             data = None
-            if self._authorised(endpoint, address, batch * _SLOT):
-                data = self._iommu.read(self._requester_of(endpoint), address, batch * _SLOT)
+            if self._dma.allowed(endpoint, address, batch * _SLOT):
+                data = self._dma.read(endpoint, address, batch * _SLOT)
             if data is None:
                 raise _FetchError
             endpoint.fetched.extend(data[n : n + _SLOT] for n in range(0, len(data), _SLOT))
         return endpoint.fetched[ahead]
 
-    def _assemble(self, endpoint: _Endpoint, chain: list[bytes]) -> bytes:
+    def _assemble(self, endpoint: Endpoint, chain: list[bytes]) -> bytes:
         """Bytes of the frame, without padding."""
         (_, _, length, control) = _DESCRIPTOR.unpack(chain[0])
         slots = len(chain)
@@ -398,36 +502,36 @@ class ReferenceNic:
         total = 0
         parts: list[tuple[int, int]] = []
         for n, descriptor in enumerate(chain):
-            if endpoint.form is Form.PUSHED and not endpoint.valid[endpoint.consumer + n & endpoint.mask]:
+            if not self._present(endpoint, n):
                 raise _ChainError(Status.BAD_DESCRIPTOR, slots)
             address, _, length, _ = _DESCRIPTOR.unpack(descriptor)
             total += length
             if length == 0 or total > MAX_FRAME:
                 raise _ChainError(Status.BAD_LENGTH, slots)
-            if not self._authorised(endpoint, address, length):
+            if not self._dma.allowed(endpoint, address, length):
                 raise _ChainError(Status.NOT_AUTHORISED, slots)
             parts.append((address, length))
-        requester = self._requester_of(endpoint)
-        read = self._iommu.read
+        read = self._dma.read
         payload: list[bytes] = []
         for address, length in parts:
-            data = read(requester, address, length)
+            data = read(endpoint, address, length)
             if data is None:
                 self.counters[NicControl.READ_ERRORS] += 1
                 raise _ChainError(Status.READ_UR, slots)
             payload.append(data)
         return b"".join(payload)
 
-    def _authorised(self, endpoint: _Endpoint, address: int, length: int) -> bool:
-        """May a read or write of this endpoint become a TLP?"""
-        self.counters[NicControl.AUTH_CHECKS] += 1
-        functions_on = endpoint.mode == Mode.NATIVE or (endpoint.mode == Mode.IOMMU and self.config.vf_enable)
-        allowed = self.config.bus_master and functions_on and address + length <= ADDRESS_LIMIT
-        if not allowed:
-            self.counters[NicControl.AUTH_DENIED] += 1
-        return allowed
+    def _read(self, endpoint: Endpoint, address: int, length: int) -> bytes:
+        """One piece of a TSO chain."""
+        if not self._dma.allowed(endpoint, address, length):
+            raise _ChainError(Status.NOT_AUTHORISED, 0)
+        data = self._dma.read(endpoint, address, length)
+        if data is None:
+            self.counters[NicControl.READ_ERRORS] += 1
+            raise _ChainError(Status.READ_UR, 0)
+        return data
 
-    def _consume(self, endpoint: _Endpoint, slots: int) -> None:
+    def _consume(self, endpoint: Endpoint, slots: int) -> None:
         for n in range(slots):
             if endpoint.form is Form.PUSHED:
                 endpoint.valid[endpoint.consumer + n & endpoint.mask] = 0
@@ -436,29 +540,31 @@ class ReferenceNic:
         endpoint.consumer = endpoint.consumer + slots & 0xFFFF
 
     def _finish(self, outcome: _Outcome) -> None:
-        endpoint, payload = outcome.endpoint, outcome.payload
+        endpoint, status = outcome.endpoint, outcome.status
         now = self._clock.now()
-        if outcome.status is Status.OK:
-            data = payload.ljust(MIN_FRAME, b"\0")
+        for last, frame in outcome.wire:
+            data = frame.ljust(MIN_FRAME, b"\0")
             data += zlib.crc32(data).to_bytes(FCS_BYTES, "little")
-            self.frames.append(WireFrame(now, endpoint.number, data))
-            self.counters[NicControl.FRAMES] += 1
-        else:
+            self.frames.append(WireFrame(-(-last * CYCLE_NS // 5), endpoint.number, data))
+        if outcome.wire:
+            self.counters[NicControl.FRAMES] += len(outcome.wire)
+            if self.on_frame is not None:
+                self.on_frame()
+        for siblings, frame in outcome.inside:
+            self.counters[NicControl.LOCAL_FRAMES] += 1
+            self.receiver.place(frame, siblings, local=True)
+        if status is not Status.OK:
             self.counters[NicControl.FAILED_CHAINS] += 1
         lap = endpoint.cq_index >> endpoint.cq_log2
         slot = endpoint.cq_index & (1 << endpoint.cq_log2) - 1
-        tail = outcome.status << Completion.STATUS_STATUS_S | (~lap & 1)
-        entry = _COMPLETION.pack(now // CYCLE_NS, outcome.index, len(payload), tail)
+        tail = status << Completion.STATUS_STATUS_S | (~lap & 1)
+        entry = _COMPLETION.pack(now // CYCLE_NS, outcome.index, outcome.length, tail)
         address = endpoint.cq_base + slot * Completion.BYTES & (1 << 64) - 1
-        if self._authorised(endpoint, address, len(entry)):
-            self._iommu.write(self._requester_of(endpoint), address, entry)
+        if self._dma.allowed(endpoint, address, len(entry), write=True):
+            self._dma.write(endpoint, address, entry)
         endpoint.cq_index = endpoint.cq_index + 1 & 0xFFFF
-        self.completions.append(CompletionRecord(endpoint.number, outcome.index, len(payload), outcome.status))
+        self.interrupts.posted(endpoint.number, 0, endpoint.cq_index)
+        self.completions.append(CompletionRecord(endpoint.number, outcome.index, outcome.length, status))
         endpoint.in_flight -= 1
         self._in_buffer -= 1
         self._run()
-
-    def _requester_of(self, endpoint: _Endpoint) -> int:
-        if endpoint.mode == Mode.NATIVE:
-            return self._requester
-        return self._requester + FIRST_VF_OFFSET + endpoint.number

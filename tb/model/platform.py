@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sw.abi.registers import Iommu
-from sw.platform import MachineMap, PlatformTimeoutError
+from sw.platform import CYCLE_NS, MachineMap, PlatformTimeoutError
 from tb.model.iommu import ReferenceIommu
 from tb.model.nic import CompletionRecord, ReferenceNic, WireFrame
 
@@ -18,6 +18,10 @@ POSTED_NS: Final = 150
 READ_RETURN_NS: Final = 350
 RUN_LIMIT_NS: Final = 10_000_000_000
 """Bound of `run`, simulated."""
+WIRE_SEND_MAX: Final = 1 << 16
+"""Bytes of a frame on the line towards the NIC, the same as in the co-simulation."""
+PREAMBLE_BYTES: Final = 8
+GAP_BYTES: Final = 12
 _BLOCK_SHIFT: Final = 4
 
 
@@ -131,8 +135,14 @@ class ModelPlatform:
         self._running = 0
         self._failure: BaseException | None = None
         self._monitors: dict[int, list[_Monitor]] = {}
+        self._interrupt: Callable[[int, int], None] | None = None
+        self._line_free = 0
+        """In fifths of a cycle: byte times."""
+        self._frames_returned = 0
+        self._wire_waits: list[Callable[[], None]] = []
         self.iommu = ReferenceIommu(self)
         self.nic = ReferenceNic(self, self.iommu, self._machine.nic_bus)
+        self.nic.on_frame = self._frames_left
 
     # --- Platform --------------------------------------------------------------------------------
 
@@ -193,6 +203,68 @@ class ModelPlatform:
     def signal(self) -> ModelSignal:
         """A new signal."""
         return ModelSignal(self)
+
+    def on_interrupt(self, handler: Callable[[int, int], None]) -> None:
+        """Call `handler(address, data)` for each interrupt message. One handler: a second one raises `RuntimeError`."""
+        if self._interrupt is not None:
+            raise RuntimeError("the platform has an interrupt handler already")
+        self._interrupt = handler
+
+    def interrupt(self, address: int, data: int) -> None:
+        """A message has reached the interrupt controller."""
+        if self._interrupt is not None:
+            self._interrupt(address, data)
+
+    # --- the line --------------------------------------------------------------------------------
+
+    def wire_send(self, data: bytes, not_before_ns: int = 0, *, error: bool = False) -> None:
+        """Queue one frame, with FCS, on the line towards the NIC: 10 Gb/s, in order, 12 bytes of gap.
+
+        Its preamble arrives at `not_before_ns` (simulated time) at the earliest. `error`: the line signals an error
+        in the frame. Length and FCS may be wrong.
+        """
+        if not 1 <= len(data) <= WIRE_SEND_MAX:
+            raise ValueError(f"wire_send of {len(data)} bytes: must be 1 to {WIRE_SEND_MAX}")
+        if not_before_ns < 0:
+            raise ValueError(f"wire_send not before {not_before_ns} ns: must not be negative")
+        start = max(max(self._time, not_before_ns) * 5 // CYCLE_NS, self._line_free)
+        last = start + PREAMBLE_BYTES + len(data)
+        self._line_free = last + GAP_BYTES
+        self.schedule(-(-last * CYCLE_NS // 5) - self._time, self._arrive, (bytes(data), error))
+
+    def wire_frames(self) -> list[WireFrame]:
+        """Frames that have left completely since the last call."""
+        frames = self.nic.frames[self._frames_returned :]
+        self._frames_returned += len(frames)
+        return frames
+
+    async def wire_wait(self, timeout_ns: int) -> bool:
+        """Sleep until there is a frame that `wire_frames` has not returned yet; False when time was up first."""
+        if len(self.nic.frames) > self._frames_returned:
+            return True
+
+        def arm(resume: Callable[[Any], None]) -> None:
+            def left() -> None:
+                self.schedule(0, resume, True)
+
+            self._wire_waits.append(left)
+            self.schedule(timeout_ns, expire, (left, resume))
+
+        def expire(wait: tuple[Callable[[], None], Callable[[Any], None]]) -> None:
+            left, resume = wait
+            if left in self._wire_waits:
+                self._wire_waits.remove(left)
+                resume(False)
+
+        return bool(await _Suspend(arm))
+
+    def _frames_left(self) -> None:
+        waits, self._wire_waits = self._wire_waits, []
+        for left in waits:
+            left()
+
+    def _arrive(self, frame: tuple[bytes, bool]) -> None:
+        self.nic.receive(*frame)
 
     # --- tasks -----------------------------------------------------------------------------------
 
