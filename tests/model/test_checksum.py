@@ -28,8 +28,9 @@ def packet(rng: random.Random, *, ipv6: bool, tcp: bool, tagged: bool, size: int
     else:
         options = [b"\x01" * 4 * rng.randint(0, 3)]
         link = link / IP(src="10.0.0.1", dst=f"10.0.0.{rng.randint(2, 254)}", id=rng.randint(0, 65535), options=options)
-    ports = {"sport": rng.randint(1, 65535), "dport": rng.randint(1, 65535)}
-    return link / (TCP(**ports, seq=rng.getrandbits(32)) if tcp else UDP(**ports)) / Raw(rng.randbytes(size))
+    sport, dport = rng.randint(1, 65535), rng.randint(1, 65535)
+    transport = TCP(sport=sport, dport=dport, seq=rng.getrandbits(32)) if tcp else UDP(sport=sport, dport=dport)
+    return link / transport / Raw(rng.randbytes(size))
 
 
 @pytest.mark.parametrize("ipv6", [False, True])
