@@ -12,6 +12,7 @@ from sw.abi.registers import Completion, SendDescriptor, Status
 from sw.guest.checksum import insert_checksum
 from sw.guest.machine import GuestMachine
 from sw.guest.send_buffers import Piece, SendBuffers
+from sw.guest.tso import tso_chain
 from sw.platform import PAGE_SHIFT, PAGE_SIZE, PlatformTimeoutError
 
 MAX_PIECES: Final = 12
@@ -62,6 +63,20 @@ class NicError(RuntimeError):
 
 class NicHaltedError(RuntimeError):
     """The endpoint halted after a failed descriptor fetch; what was in flight never completes."""
+
+
+def _split(pieces: Sequence[Piece], at: int) -> tuple[list[Piece], list[Piece]]:
+    """Pieces before and from byte `at` on."""
+    before: list[Piece] = []
+    after: list[Piece] = []
+    for address, length in pieces:
+        part = min(length, at)
+        at -= part
+        if part:
+            before.append((address, part))
+        if length > part:
+            after.append((address + part, length - part))
+    return before, after
 
 
 class Transmitter:
@@ -172,12 +187,33 @@ class Transmitter:
         count = self._queue_inline(pieces, checksum) if self.form is SendForm.INLINE else 0
         if count == 0:
             count = self._queue_descriptors(pieces, checksum)
-        producer = self._producer + count
-        self._producer = producer
-        self._chains.append((count, held))
-        self.frames_accepted += 1
-        if self._ring - producer + self._consumer < STOP_BELOW or len(self._chains) >= self._cq:
+        self._accept(count, held)
+        return True
+
+    def send_tso(self, header: bytes, payload: bytes, mss: int, tcp_offset: int, *, ipv6: bool) -> bool:
+        """Send one big TCP packet that the NIC cuts into segments of `mss` payload bytes; False as of `send`.
+
+        `header` ends with the TCP header, which starts at `tcp_offset`. The chain needs as many slots as it has pieces:
+        one for each page of payload. Raises `NicError` for what fits neither ring nor buffers when they are empty.
+        """
+        if self._stopped:
+            return False
+        placed = self._buffers.place(header + payload)
+        if placed is None:
             self._stopped = True
+            return False
+        pieces, held = placed
+        head, body = _split(self.device_pieces(pieces), len(header))
+        chain = tso_chain(head, body, mss, len(header) - tcp_offset if ipv6 else tcp_offset, ipv6=ipv6)
+        if len(chain) > self._ring:
+            self._buffers.undo(held)
+            raise NicError(f"TSO packet of {len(chain)} pieces: the send ring has {self._ring} slots")
+        if len(chain) > self._ring - self._producer + self._consumer:
+            self._buffers.undo(held)
+            self._stopped = True
+            return False
+        self._queue_chain(chain)
+        self._accept(len(chain), held)
         return True
 
     def kick(self) -> None:
@@ -287,6 +323,15 @@ class Transmitter:
         free = self._ring - self._producer + self._consumer
         return free >= self._wake_at and len(self._chains) <= self._cq // 2
 
+    def _accept(self, count: int, held: int) -> None:
+        """Account for a chain of `count` slots that was queued."""
+        producer = self._producer + count
+        self._producer = producer
+        self._chains.append((count, held))
+        self.frames_accepted += 1
+        if self._ring - producer + self._consumer < STOP_BELOW or len(self._chains) >= self._cq:
+            self._stopped = True
+
     def _queue_inline(self, pieces: Sequence[Piece], checksum: tuple[int, int] | None) -> int:
         """Put a short frame into the ring itself; slots used, 0 when it is too long."""
         total = 0
@@ -324,15 +369,18 @@ class Transmitter:
             return 1
         if not 0 < count <= MAX_PIECES:
             raise NicError(f"a frame of {count} pieces: 1 to {MAX_PIECES} are possible")
-        chain = self._descriptors(pieces, checksum)
-        if self.form is SendForm.FETCHED:
-            for n, descriptor in enumerate(chain, slot):
-                at = n & (self._ring - 1)
-                offset = at % _SLOTS_PER_PAGE * _SLOT
-                self._ring_pages[at // _SLOTS_PER_PAGE][offset : offset + _SLOT] = descriptor
-        else:
-            self._push(b"".join(chain))
+        self._queue_chain(self._descriptors(pieces, checksum))
         return count
+
+    def _queue_chain(self, chain: list[bytes]) -> None:
+        """Write descriptors from the producer on."""
+        if self.form is not SendForm.FETCHED:
+            self._push(b"".join(chain))
+            return
+        for n, descriptor in enumerate(chain, self._producer):
+            at = n & (self._ring - 1)
+            offset = at % _SLOTS_PER_PAGE * _SLOT
+            self._ring_pages[at // _SLOTS_PER_PAGE][offset : offset + _SLOT] = descriptor
 
     def _descriptors(self, pieces: Sequence[Piece], checksum: tuple[int, int] | None) -> list[bytes]:
         total = 0

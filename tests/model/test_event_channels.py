@@ -1,0 +1,181 @@
+"""Event channels of the 2-level ABI: bits at Xen's offsets, coalescing, masks, and a guest that scans fairly."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from hypervisor_model.event_channels import EventChannels
+from hypervisor_model.faults import HypercallError
+from hypervisor_model.hypervisor import Hypervisor
+from tests.model.model_support import PAGE, machine
+
+# struct shared_info, 64 bit: 32 vcpu_info of 64 bytes, then 64 pending and 64 mask words
+UPCALL_PENDING, UPCALL_MASK, SELECTOR, PENDING, MASK = 0, 1, 8, 2048, 2048 + 512
+
+
+def word(page: memoryview, at: int) -> int:
+    return int(struct.unpack_from("<Q", page, at)[0])
+
+
+class Page:
+    """A shared-info page and a vCPU that only counts its upcalls."""
+
+    def __init__(self) -> None:
+        self.page = memoryview(bytearray(PAGE))
+        self.upcalls = 0
+        self.channels = EventChannels(self.page, self._upcall)
+
+    def _upcall(self) -> None:
+        self.upcalls += 1
+
+
+def test_two_sends_before_handling_give_one_upcall() -> None:
+    vcpu = Page()
+    ports = [vcpu.channels.bind(n) for n in range(70)]
+    assert ports == list(range(1, 71))
+    vcpu.channels.unmask(65)
+    vcpu.channels.send(65)
+    vcpu.channels.send(65)
+    assert vcpu.upcalls == vcpu.channels.upcalls == 1
+    assert word(vcpu.page, PENDING + 8) == 1 << 1 and word(vcpu.page, SELECTOR) == 1 << 1
+    assert vcpu.page[UPCALL_PENDING] == 1
+    assert word(vcpu.page, MASK) == (1 << 64) - 2 and word(vcpu.page, MASK + 8) == (1 << 7) - 1 - 2
+    # another port of the same word joins the scan that is due
+    vcpu.channels.unmask(66)
+    vcpu.channels.send(66)
+    assert vcpu.upcalls == 1
+    # one of another word sets its selector bit, and kicks
+    vcpu.channels.unmask(3)
+    vcpu.channels.send(3)
+    assert vcpu.upcalls == 2 and word(vcpu.page, SELECTOR) == 0b11
+
+
+def test_masked_send_leaves_pending_only_and_unmask_notifies() -> None:
+    vcpu = Page()
+    port = vcpu.channels.bind(0)
+    vcpu.channels.send(port)
+    assert vcpu.upcalls == 0 and word(vcpu.page, SELECTOR) == 0 and vcpu.page[UPCALL_PENDING] == 0
+    assert word(vcpu.page, PENDING) == 1 << port
+    vcpu.channels.unmask(port)
+    assert vcpu.upcalls == 1 and word(vcpu.page, SELECTOR) == 1 and word(vcpu.page, MASK) == 0
+
+
+def test_masked_upcall_sets_bits_and_kicks_nobody() -> None:
+    vcpu = Page()
+    port = vcpu.channels.bind(0)
+    vcpu.channels.unmask(port)
+    vcpu.page[UPCALL_MASK] = 1
+    vcpu.channels.send(port)
+    assert vcpu.upcalls == 0 and vcpu.page[UPCALL_PENDING] == 1
+
+
+def test_closed_port_is_refused_and_its_number_starts_clean() -> None:
+    vcpu = Page()
+    port = vcpu.channels.bind(7)
+    vcpu.channels.unmask(port)
+    vcpu.channels.send(port)
+    assert vcpu.channels.close(port) == 7
+    calls: tuple[Callable[[int], object], ...] = (vcpu.channels.send, vcpu.channels.unmask, vcpu.channels.close)
+    for call in calls:
+        for closed in (port, 0, 4096):
+            with pytest.raises(HypercallError, match=f"event channel {closed} is closed"):
+                call(closed)
+    assert vcpu.channels.bind(8) == port
+    assert word(vcpu.page, PENDING) == 0 and word(vcpu.page, MASK) == 1 << port
+
+
+def test_ports_run_out() -> None:
+    vcpu = Page()
+    for n in range(4095):
+        assert vcpu.channels.bind(n % 64) == n + 1
+    with pytest.raises(HypercallError, match="all 4095"):
+        vcpu.channels.bind(0)
+
+
+class Guest:
+    """A domain with ports bound past the NIC, and handlers that note what they served."""
+
+    def __init__(self, count: int) -> None:
+        platform, self.hv = machine()
+        self.dom = self.hv.create_domain("guest", 16)
+        self.served: list[int] = []
+        self.kernel = self.dom.kernel
+
+        async def bind_endpoint_interrupt(endpoint: int) -> int:
+            return self.dom.events.bind(endpoint)
+
+        self.dom.hypercall.bind_endpoint_interrupt = bind_endpoint_interrupt  # type: ignore[method-assign]
+
+        async def run() -> None:
+            for n in range(count):
+                await self.kernel.bind_interrupt(n, lambda n=n: self.served.append(n + 1))  # type: ignore[misc]
+
+        platform.run(run())
+        self.page = self.dom.memory.page(xen_page(self.hv, self.dom.map_shared_info()))
+
+    def mask_upcalls(self) -> None:
+        self.page[UPCALL_MASK] = 1
+
+    def take(self) -> list[int]:
+        served, self.served[:] = list(self.served), []
+        return served
+
+
+def xen_page(hv: Hypervisor, gfn: int) -> int:
+    """The page is not the guest's to grant, and it is mapped at one place only."""
+    frame = next(d.p2m.frame(gfn) for d in hv.domains.values())
+    assert frame is not None and hv.frames.owner(frame) == 0x7FF2
+    return gfn
+
+
+def test_guest_serves_after_the_last_port_and_no_port_waits_for_another_scan() -> None:
+    guest = Guest(130)
+    for ports in ([5, 70, 129], [4, 5, 6, 70, 1]):
+        guest.mask_upcalls()
+        for port in ports:
+            guest.dom.events.send(port)
+        guest.page[UPCALL_MASK] = 0
+        guest.kernel.upcall()
+        served = guest.take()
+        assert sorted(served) == sorted(ports)
+    # the first scan ended at 129: the second went 1, 4, 5, 6, 70, and the next begins after 70
+    assert served == [1, 4, 5, 6, 70]
+    guest.mask_upcalls()
+    for port in (60, 70, 71, 130):
+        guest.dom.events.send(port)
+    guest.kernel.upcall()
+    assert guest.take() == [71, 130, 60, 70]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_event_is_lost_under_random_masks(seed: int) -> None:
+    guest = Guest(100)
+    rng = random.Random(seed)
+    masked: set[int] = set()
+    waiting: set[int] = set()
+    for _ in range(3000):
+        port = rng.randint(1, 100)
+        action = rng.random()
+        if action < 0.6:
+            guest.dom.events.send(port)
+            served = guest.take()
+            if port in masked:
+                assert served == []
+                waiting.add(port)
+            else:
+                assert served == [port]
+        elif action < 0.8:
+            # a guest sets mask bits by itself
+            at = MASK + port // 64 * 8
+            struct.pack_into("<Q", guest.page, at, word(guest.page, at) | 1 << port % 64)
+            masked.add(port)
+        else:
+            guest.dom.events.unmask(port)
+            assert guest.take() == ([port] if port in waiting else [])
+            masked.discard(port)
+            waiting.discard(port)
+    assert guest.kernel.unhandled_events == 0
