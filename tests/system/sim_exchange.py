@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import cocotb
 from cocotb.handle import SimHandleBase
 from cocotb.triggers import gather
 
+from sw.guest.virtual_nic import ReceivedFrame
 from tb.cosim.platform import HostConfig, RtlPlatform
 from tb.ledger.receive import decode_receive
 from tb.ledger.stages import PacketForm, Stamp
@@ -19,17 +21,18 @@ from tests.system.exchange import Outcome, Plan
 from tests.system.line import check_line
 from tests.system.sim_traffic import disturbances
 
-PLANS = {
-    "random": exchange.random_plan,
-    "native": lambda seed: only_wire(exchange.random_plan(seed)),
-    "sweep": lambda seed: exchange.sweep_plan(),
-}
-
 
 def only_wire(plan: Plan) -> Plan:
     """The first guest alone, with what concerns it."""
     sends = [s for s in plan.sends if s.source in (exchange.WIRE, 0) and not (isinstance(s.to, int) and s.to > 0)]
     return Plan(plan.guests[:1], [s for s in sends if s.source == 0 or exchange.receivers(plan, s) <= {0}])
+
+
+PLANS: dict[str, Callable[[int], Plan]] = {
+    "random": exchange.random_plan,
+    "native": lambda seed: only_wire(exchange.random_plan(seed)),
+    "sweep": lambda seed: exchange.sweep_plan(),
+}
 
 
 @cocotb.test
@@ -75,7 +78,7 @@ def check_model(plan: Plan, outcome: Outcome, link: dict[str, Any]) -> None:
     [expected] = model.run(exchange.run(model, model.gather, plan, **link))
     exchange.check(plan, expected, [f.data for f in model.wire_frames()])
     for ours, theirs in zip(outcome.received, expected.received, strict=True):
-        def key(frame: exchange.ReceivedFrame) -> tuple[Any, ...]:
+        def key(frame: ReceivedFrame) -> tuple[Any, ...]:
             return exchange.number_of(frame.data), frame.data, frame.checksum, frame.hash, frame.hash_kind, frame.queue
         assert sorted(map(key, ours)) == sorted(map(key, theirs))
     assert outcome.completions == expected.completions
