@@ -6,7 +6,6 @@ from typing import Any
 
 import cocotb
 
-from sw.abi.registers import NicControl
 from tb.unit.interrupt.bench import OFFER_CYCLES, Bench
 from tb.unit.interrupt.oracle import Arm, Post
 
