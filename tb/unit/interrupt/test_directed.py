@@ -163,6 +163,27 @@ async def count_exact(dut: Any) -> None:
 
 
 @cocotb.test
+async def far_behind(dut: Any) -> None:
+    """More entries than the largest limit reach it, whether an arming or many posts bring them."""
+    env = await bench(dut, 6, cycles=3000, limit=255)
+    for behind in (255, 256, 257, 512, 0xFF00):
+        await env.enable(6)
+        at = env.cycle
+        await env.step(arm=Arm(6, 1, -behind & 0xFFFF))
+        await env.steps(4)
+        assert env.fires[-1:] == [(at + 2, 6)], behind
+    env.fires = []
+    await env.enable(6)
+    await env.step(arm=Arm(6, 1, -250 & 0xFFFF))
+    await env.steps(4)
+    assert env.fires == []
+    at = env.cycle
+    await env.step(recv=Post(6, 1, 8, 8))  # 258 in all
+    await env.steps(4)
+    assert env.fires == [(at + 1, 6)]
+
+
+@cocotb.test
 async def re_arm(dut: Any) -> None:
     """Re-arming while the interrupt waits: the ring counts anew, the wait of the others keeps its deadline."""
     env = await bench(dut, 4, cycles=100, limit=10)
