@@ -29,6 +29,8 @@ ETHERTYPE: Final = b"\x88\xb5"
 """IEEE 802 local experimental."""
 SILENCE_NS: Final = 40_000
 """Nothing for so long at the end: nothing more comes. Longer than a jumbo frame to every guest takes."""
+READY_NS: Final = 5_000
+"""After open: the NIC fetches the first buffers."""
 WAIT_NS: Final = 20_000_000
 MIN_FRAME: Final = 60
 
@@ -188,6 +190,7 @@ async def run(
         outcome.endpoints.append(nic.endpoint)
         outcome.completions.append(log)
         outcome.received.append([])
+    await platform.sleep(READY_NS)
     frames = [frame(plan, number, outcome.macs) for number in range(len(plan.sends))]
     # what a guest has received, the reader takes; the last thing that must come ends it
     due = [0] * len(nics)
