@@ -44,7 +44,7 @@ module myr_mac_tx
     output logic                       end_valid_o,
     /// It is taken.
     input  wire logic                  end_ready_i,
-    /// A pause frame was received: its last beat came in the cycle before.
+    /// A pause frame was received, its last beat came in the cycle before; always, with 0 quanta, where none counts.
     input  wire logic                  pause_valid_i,
     /// Its pause time in units of 512 bit times; 0: go on.
     input  wire logic [15:0]           pause_quanta_i,

@@ -389,8 +389,9 @@ module myr_nic
       .clk_i, .rst_i, .cycle_i, .frame_valid_i(tx_frame), .frame_slot_i(tx_slot), .frame_len_i(tx_len),
       .frame_status_i(StatusOk), .frame_ep_i(tx_ep), .frame_next_i(tx_next), .frame_done_o(tx_frame_done),
       .read_addr_o(frame_read_addr), .read_data_i(frame_read_data), .end_o(mac_end), .end_valid_o(mac_end_valid),
-      .end_ready_i(1'b1), .pause_valid_i(pause_in && hw_out.SWITCH_CTRL.pause_rx.value),
-      .pause_quanta_i(pause_quanta), .xoff_i(pause_out && hw_out.SWITCH_CTRL.pause_tx.value), .mac_i(mac),
+      .end_ready_i(1'b1), .pause_valid_i(pause_in || !hw_out.SWITCH_CTRL.pause_rx.value),
+      .pause_quanta_i(hw_out.SWITCH_CTRL.pause_rx.value ? pause_quanta : 16'd0),
+      .xoff_i(pause_out && hw_out.SWITCH_CTRL.pause_tx.value), .mac_i(mac),
       .wire_valid_o, .wire_first_o, .wire_last_o, .wire_bytes_o, .wire_data_o, .wire_pause_o(wire_pause)
   );
 

@@ -100,6 +100,8 @@ def spoil(rng: random.Random, kind: str, good: list[Beat]) -> list[Beat]:
             good[0] = replace(START, data=START.data ^ 1 << rng.randrange(64))
         case "short preamble":
             good[0] = replace(START, count=rng.randrange(8))
+        case "lone beat":
+            return [replace(good[-1], last=True)]
         case "no preamble":
             del good[0]
         case "preamble says last":
@@ -111,7 +113,7 @@ def spoil(rng: random.Random, kind: str, good: list[Beat]) -> list[Beat]:
     return good
 
 
-FRAMING: Final = ("error", "short beat", "long beat", "preamble", "short preamble", "no preamble", "preamble says last", "cut")
+FRAMING: Final = ("error", "short beat", "long beat", "preamble", "short preamble", "no preamble", "lone beat", "preamble says last", "cut")
 
 
 @cocotb.test
@@ -125,7 +127,7 @@ async def bad_frames(dut: SimHandleBase) -> None:
     for _round in range(400):
         # a frame that was cut short ends with the next preamble: the next one must have one
         kinds = ["good", "good", "bit", "runt", "short runt", "pause", *FRAMING]
-        kind = rng.choice([k for k in kinds if previous != "cut" or k not in ("no preamble", "pause")])
+        kind = rng.choice([k for k in kinds if previous != "cut" or k not in ("no preamble", "lone beat")])
         data = body(rng, rng.choice((rng.randrange(60, 140), 60, 64)))
         reason: RxDrop | None = None
         match kind:
@@ -362,6 +364,7 @@ async def received_pause(dut: SimHandleBase) -> None:
         [frame] = await sent_after(bench, 1, wait + 100)
         assert frame.first == bench.ends[-1] + (1 + wait if second else wait)
     assert not [d for d in bench.drops if d[0] != RxDrop.PAUSE]
+    assert [t.data for t in bench.taken] == [pause_frame(PAUSE_ALL - 1, opcode=2)[:-4]] * 2
 
 
 @cocotb.test
