@@ -15,6 +15,7 @@ from sw.abi.registers import Status
 from tb.model.sums import ones_sum
 from tests.model.bare_nic import DATA, BareNic
 
+ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 CKSUM, NO_TSO, FIRST, PLD, HDR = 0x08, 0x10, 0x02, 0x20, 0x01
 
 
@@ -60,7 +61,7 @@ def test_checksums_of_udp_and_tcp_equal_scapys(seed: int) -> None:
     for n in range(60):
         transport = rng.choice((UDP(sport=n, dport=2), TCP(sport=n, dport=4, seq=rng.getrandbits(32))))
         ip = rng.choice((IP(src="10.0.0.1", dst="10.0.0.2"), IPv6(src="fe80::1", dst="fe80::2")))
-        ether = rng.choice((Ether(), Ether() / Dot1Q(vlan=3)))
+        ether = rng.choice((ETHER, ETHER / Dot1Q(vlan=3)))
         whole = bytes(ether / ip / transport / rng.randbytes(rng.randint(0, 3000)))
         start = len(whole) - len(bytes(Ether(whole)[type(transport)]))
         field = start + (6 if isinstance(transport, UDP) else 16)
@@ -107,10 +108,9 @@ def test_a_checksum_of_zero_is_written_as_ones() -> None:
 
 
 def tcp_header(six: bool, tagged: bool, options: int) -> Packet:
-    ether = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
     ip = IPv6(src="fe80::1", dst="fe80::2") if six else IP(src="10.0.0.1", dst="10.0.0.2", id=0xFFFE)
     tcp = TCP(sport=1, dport=2, seq=0xFFFF_FF00, flags="FPAC", options=[("NOP", None)] * (4 * options))
-    return (ether / Dot1Q(vlan=5) if tagged else ether) / ip / tcp
+    return (ETHER / Dot1Q(vlan=5) if tagged else ETHER) / ip / tcp
 
 
 def expected_segments(header: Packet, payload: bytes, mss: int) -> list[bytes]:

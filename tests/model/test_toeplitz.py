@@ -11,6 +11,8 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 from tb.model.toeplitz import IPV4, IPV4_PORTS, IPV6, IPV6_PORTS, NO_HASH, Toeplitz, flow_of
 
+ADDRESSES = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
+ETHER = Ether(**ADDRESSES)
 KEY = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
 # source, source port, destination, destination port, hash of the addresses, hash with ports
 VECTORS = [
@@ -29,12 +31,12 @@ VECTORS = [
 @pytest.mark.parametrize("tagged", [False, True])
 @pytest.mark.parametrize("transport", [TCP, UDP])
 def test_published_vectors(
-    vector: tuple[str, int, str, int, int, int], tagged: bool, transport: type[TCP] | type[UDP]
+    vector: tuple[str, int, str, int, int, int], tagged: bool, transport: type[TCP | UDP]
 ) -> None:
     source, source_port, destination, destination_port, pair, four = vector
     version = ipaddress.ip_address(source).version
     ip = IP(src=source, dst=destination) if version == 4 else IPv6(src=source, dst=destination)
-    ether = Ether() / Dot1Q(vlan=7) if tagged else Ether()
+    ether = ETHER / Dot1Q(vlan=7) if tagged else ETHER
     hashed = Toeplitz(KEY)
     kind, data = flow_of(bytes(ether / ip / transport(sport=source_port, dport=destination_port) / (b"x" * 40)))
     assert kind == (IPV4_PORTS if version == 4 else IPV6_PORTS)
@@ -49,16 +51,20 @@ def test_published_vectors(
 
 def test_what_has_no_ports_and_what_is_not_hashed() -> None:
     four = IP(src="1.2.3.4", dst="5.6.7.8")
-    assert flow_of(bytes(Ether() / IP(src="1.2.3.4", dst="5.6.7.8", frag=3) / UDP() / (b"x" * 40)))[0] == IPV4
-    assert flow_of(bytes(Ether() / IP(src="1.2.3.4", dst="5.6.7.8", flags="MF") / UDP() / (b"x" * 40)))[0] == IPV4
-    assert flow_of(bytes(Ether() / IP(src="1.2.3.4", dst="5.6.7.8", flags="DF") / UDP() / (b"x" * 40)))[0] == IPV4_PORTS
-    assert flow_of(bytes(Ether() / IPv6() / IPv6ExtHdrHopByHop() / UDP() / (b"x" * 40)))[0] == IPV6
-    for frame in (Ether() / ARP(), Ether() / Dot1Q() / Dot1Q() / four / UDP(), Ether(type=0x88CC) / (b"x" * 60)):
+    assert flow_of(bytes(ETHER / IP(src="1.2.3.4", dst="5.6.7.8", frag=3) / UDP() / (b"x" * 40)))[0] == IPV4
+    assert flow_of(bytes(ETHER / IP(src="1.2.3.4", dst="5.6.7.8", flags="MF") / UDP() / (b"x" * 40)))[0] == IPV4
+    assert flow_of(bytes(ETHER / IP(src="1.2.3.4", dst="5.6.7.8", flags="DF") / UDP() / (b"x" * 40)))[0] == IPV4_PORTS
+    assert flow_of(bytes(ETHER / IPv6() / IPv6ExtHdrHopByHop() / UDP() / (b"x" * 40)))[0] == IPV6
+    for frame in (
+        ETHER / ARP(),
+        ETHER / Dot1Q() / Dot1Q() / four / UDP(),
+        Ether(**ADDRESSES, type=0x88CC) / (b"x" * 60),
+    ):
         assert flow_of(bytes(frame)) == (NO_HASH, b"")
-    assert flow_of(bytes(Ether(type=0x800) / b"\x44" / (b"x" * 60))) == (NO_HASH, b"")
-    assert flow_of(bytes(Ether(type=0x800) / b"\x45")) == (NO_HASH, b"")
+    assert flow_of(bytes(Ether(**ADDRESSES, type=0x800) / b"\x44" / (b"x" * 60))) == (NO_HASH, b"")
+    assert flow_of(bytes(Ether(**ADDRESSES, type=0x800) / b"\x45")) == (NO_HASH, b"")
     options = IP(src="1.2.3.4", dst="5.6.7.8", options=b"\x01" * 8)
-    kind, data = flow_of(bytes(Ether() / options / UDP(sport=5, dport=6) / (b"x" * 40)))
+    kind, data = flow_of(bytes(ETHER / options / UDP(sport=5, dport=6) / (b"x" * 40)))
     assert kind == IPV4_PORTS and data[8:] == b"\0\5\0\6"
 
 
