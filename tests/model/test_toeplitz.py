@@ -11,8 +11,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 from tb.model.toeplitz import IPV4, IPV4_PORTS, IPV6, IPV6_PORTS, NO_HASH, Toeplitz, flow_of
 
-ADDRESSES = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
-ETHER = Ether(**ADDRESSES)
+ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 KEY = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
 # source, source port, destination, destination port, hash of the addresses, hash with ports
 VECTORS = [
@@ -58,11 +57,16 @@ def test_what_has_no_ports_and_what_is_not_hashed() -> None:
     for frame in (
         ETHER / ARP(),
         ETHER / Dot1Q() / Dot1Q() / four / UDP(),
-        Ether(**ADDRESSES, type=0x88CC) / (b"x" * 60),
+        Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02", type=0x88CC) / (b"x" * 60),
     ):
         assert flow_of(bytes(frame)) == (NO_HASH, b"")
-    assert flow_of(bytes(Ether(**ADDRESSES, type=0x800) / b"\x44" / (b"x" * 60))) == (NO_HASH, b"")
-    assert flow_of(bytes(Ether(**ADDRESSES, type=0x800) / b"\x45")) == (NO_HASH, b"")
+    assert flow_of(
+        bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02", type=0x800) / b"\x44" / (b"x" * 60))
+    ) == (NO_HASH, b"")
+    assert flow_of(bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02", type=0x800) / b"\x45")) == (
+        NO_HASH,
+        b"",
+    )
     options = IP(src="1.2.3.4", dst="5.6.7.8", options=b"\x01" * 8)
     kind, data = flow_of(bytes(ETHER / options / UDP(sport=5, dport=6) / (b"x" * 40)))
     assert kind == IPV4_PORTS and data[8:] == b"\0\5\0\6"
