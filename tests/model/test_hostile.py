@@ -22,7 +22,7 @@ from tests.model.model_support import (
     send_all,
 )
 
-FIRST, NO_TSO, INLINE, CKSUM, TSO_PLD, ALIGN_ODD = 0x02, 0x10, 0x40, 0x08, 0x20, 0x04
+FIRST, NO_TSO, INLINE, CKSUM, TSO_PLD, RESERVED = 0x02, 0x10, 0x40, 0x08, 0x20, 0x80
 PLAIN = FIRST | NO_TSO
 BUFFER = -1
 """Stands for the attacker's own mapped page."""
@@ -46,10 +46,10 @@ BUFFER = -1
         ([(BUFFER, 65535, 1, PLAIN)], Status.BAD_LENGTH, 1),
         ([(BUFFER, 4000, 3, PLAIN), (BUFFER, 4000, 1, NO_TSO), (BUFFER, 1019, 1, NO_TSO)], Status.BAD_LENGTH, 3),
         ([(BUFFER, 60, 2, PLAIN), (BUFFER, 0, 1, NO_TSO)], Status.BAD_LENGTH, 2),
-        ([(BUFFER, 60, 1, FIRST)], Status.UNSUPPORTED, 1),
-        ([(BUFFER, 60, 1, PLAIN | CKSUM)], Status.UNSUPPORTED, 1),
+        ([(BUFFER, 60, 1, FIRST)], Status.BAD_OFFLOAD, 1),
+        ([(BUFFER, 1, 1, PLAIN | CKSUM)], Status.BAD_OFFLOAD, 1),
         ([(BUFFER, 60, 2, PLAIN | TSO_PLD), (BUFFER, 60, 1, NO_TSO)], Status.UNSUPPORTED, 2),
-        ([(BUFFER, 60, 1, PLAIN | ALIGN_ODD)], Status.UNSUPPORTED, 1),
+        ([(BUFFER, 60, 1, PLAIN | RESERVED)], Status.UNSUPPORTED, 1),
         ([(1 << 48, 60, 1, PLAIN)], Status.NOT_AUTHORISED, 1),
         ([((1 << 48) - 59, 60, 1, PLAIN)], Status.NOT_AUTHORISED, 1),
         ([((1 << 64) - 30, 60, 1, PLAIN)], Status.NOT_AUTHORISED, 1),
