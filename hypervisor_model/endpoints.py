@@ -357,6 +357,10 @@ class Endpoints:
             await self._platform.sleep(POLL_NS)
         return True
 
+    async def settle(self) -> None:
+        """Wait until the NIC has every write posted so far: a read pushes them."""
+        await self.read(NicControl.ID)
+
     async def read(self, register: int) -> int:
         """One control register."""
         return int.from_bytes(await self._platform.mmio_read(self._control + register, 4), "little")

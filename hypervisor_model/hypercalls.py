@@ -169,21 +169,26 @@ class DomainHypercalls:
         self._enter("endpoint_rss", endpoint, control=True)
         self._owned(endpoint)
         receive_side.set_rss(self._hv.endpoints.write, endpoint, key, table)
+        await self._hv.endpoints.settle()
 
     async def endpoint_moderation(self, endpoint: int, ns: int, frames: int) -> None:
         """Interrupt moderation of an own endpoint."""
         self._enter("endpoint_moderation", endpoint, control=True)
         self._owned(endpoint)
         receive_side.set_moderation(self._hv.endpoints.write, endpoint, ns, frames)
+        await self._hv.endpoints.settle()
 
     async def endpoint_multicast(self, endpoint: int, group: bytes, *, join: bool) -> bool:
         """Let an own endpoint join or leave a multicast group. False: all group entries hold other groups."""
         self._enter("endpoint_multicast", endpoint, control=True)
         self._owned(endpoint)
+        joined = True
         if join:
-            return self._hv.endpoints.switch.join(endpoint, group)
-        self._hv.endpoints.switch.leave(endpoint, group)
-        return True
+            joined = self._hv.endpoints.switch.join(endpoint, group)
+        else:
+            self._hv.endpoints.switch.leave(endpoint, group)
+        await self._hv.endpoints.settle()
+        return joined
 
     async def endpoint_filter(self, endpoint: int, *, promiscuous: bool, all_multicast: bool) -> None:
         """Let an own endpoint receive more; everybody's frames only if the caller is privileged."""
@@ -192,6 +197,7 @@ class DomainHypercalls:
         if promiscuous and not self._domain.privileged:
             raise HypercallError(_EPERM, f"{self._domain.name} is not privileged: no promiscuous mode")
         self._hv.endpoints.set_filter(target, promiscuous=promiscuous, all_multicast=all_multicast)
+        await self._hv.endpoints.settle()
 
     async def endpoint_statistics(self, endpoint: int) -> dict[str, int]:
         """Counters of an own endpoint since it was first enabled."""

@@ -67,7 +67,10 @@ class DeviceMapping:
 
 
 class Hypercalls(Protocol):
-    """Calls into the hypervisor; each one is counted. All raise `HypercallError` on a refused request."""
+    """Calls into the hypervisor; each one is counted. All raise `HypercallError` on a refused request.
+
+    What a call sets on the NIC is in force when it returns.
+    """
 
     async def setup_table(self, frames: int) -> list[int]:
         """Grow the grant table to `frames` pages; their GFNs."""

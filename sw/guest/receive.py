@@ -140,7 +140,7 @@ class BufferRing:
     async def map(self, pages: DevicePages) -> None:
         """Allocate the buffers, and the ring if it lies in memory."""
         per_page = PAGE_SIZE // self._stride
-        first = await pages.map_run(self.entries // per_page, readonly=False)
+        first = await pages.map_run(-(-self.entries // per_page), readonly=False)
         addresses = []
         for n in range(self.entries):
             page, offset = first + n // per_page, n % per_page * self._stride

@@ -35,6 +35,8 @@ __all__ = [
     "VirtualNic",
 ]
 
+_WORD = 4
+
 
 class VirtualNic(Transmitter):
     """One endpoint. Not re-entrant: one sender and one receiver at a time, as under a transmit lock and in NAPI."""
@@ -122,6 +124,8 @@ class VirtualNic(Transmitter):
         )
         if self._receiver is not None:
             self._receiver.start(grant.aperture)
+            # A read pushes the posted writes: from here on the NIC knows of the buffers.
+            await machine.mmio_read(grant.aperture, _WORD)
         self._stopped = False
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ IDLE_NS = 100_000
 def test_sizes_at_every_limit(form: Form, mtu: int, interrupts: bool) -> None:
     platform, hv = machine()
     config = ReceiveConfig(mtu=mtu, form=form, entries=16, interrupts=interrupts)
-    nic = receiver_nic(hv.create_domain("guest", 256), config)
+    nic = receiver_nic(hv.create_domain("guest", 1024), config)
     rng = random.Random(mtu)
     longest = mtu + 18
     edges = {60, 61, 62, 63, 64, longest - 1, longest}
@@ -57,7 +57,7 @@ def test_sizes_at_every_limit(form: Form, mtu: int, interrupts: bool) -> None:
 @pytest.mark.parametrize("entries", [16, 64])
 def test_indices_wrap_and_buffers_come_round(form: Form, entries: int) -> None:
     platform, hv = machine()
-    nic = receiver_nic(hv.create_domain("guest", 256), ReceiveConfig(form=form, entries=entries))
+    nic = receiver_nic(hv.create_domain("guest", 1024), ReceiveConfig(form=form, entries=entries))
     rng = random.Random(entries)
 
     async def run() -> None:
@@ -74,7 +74,7 @@ def test_indices_wrap_and_buffers_come_round(form: Form, entries: int) -> None:
 
 def test_65536_frames_and_more() -> None:
     platform, hv = machine()
-    nic = receiver_nic(hv.create_domain("guest", 256), ReceiveConfig(entries=512))
+    nic = receiver_nic(hv.create_domain("guest", 1024), ReceiveConfig(entries=512))
     base = frame(random.Random(1), bytes(6), 60)
 
     async def run() -> None:
@@ -90,8 +90,8 @@ def test_65536_frames_and_more() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_guest_that_does_not_refill_loses_its_own_frames_only(form: Form) -> None:
     platform, hv = machine()
-    slow = receiver_nic(hv.create_domain("slow", 256), ReceiveConfig(form=form, entries=16))
-    other = receiver_nic(hv.create_domain("other", 256), ReceiveConfig(form=form, entries=256))
+    slow = receiver_nic(hv.create_domain("slow", 1024), ReceiveConfig(form=form, entries=16))
+    other = receiver_nic(hv.create_domain("other", 1024), ReceiveConfig(form=form, entries=256))
     rng = random.Random(6)
 
     async def run() -> None:
@@ -115,7 +115,7 @@ def test_guest_that_does_not_refill_loses_its_own_frames_only(form: Form) -> Non
 
 def test_jumbo_frame_takes_consecutive_buffers_or_none() -> None:
     platform, hv = machine()
-    nic = receiver_nic(hv.create_domain("guest", 256), ReceiveConfig(mtu=9000, entries=16))
+    nic = receiver_nic(hv.create_domain("guest", 1024), ReceiveConfig(mtu=9000, entries=16))
     rng = random.Random(7)
 
     async def run() -> None:
@@ -124,6 +124,7 @@ def test_jumbo_frame_takes_consecutive_buffers_or_none() -> None:
         short = frame(rng, nic.mac, 2000)
         # three buffers each: the sixth finds one left and takes none, a short one then takes it
         wire(platform, [*jumbo, short])
+        await platform.sleep(IDLE_NS)
         assert [got.data for got in await collect(nic, 7, IDLE_NS)] == [*jumbo[:5], short]
         assert (await nic.statistics())["rx_dropped_no_big"] == 1
         wire(platform, jumbo[:5])
@@ -134,7 +135,7 @@ def test_jumbo_frame_takes_consecutive_buffers_or_none() -> None:
 
 def test_no_small_buffers_at_all() -> None:
     platform, hv = machine()
-    nic = receiver_nic(hv.create_domain("guest", 256), ReceiveConfig(entries=16, small_bytes=0))
+    nic = receiver_nic(hv.create_domain("guest", 1024), ReceiveConfig(entries=16, small_bytes=0))
     rng = random.Random(8)
 
     async def run() -> None:
@@ -167,7 +168,7 @@ def test_native_owner_receives_by_the_same_driver(form: SendForm) -> None:
 
 def test_budget_bounds_a_poll() -> None:
     platform, hv = machine()
-    nic = receiver_nic(hv.create_domain("guest", 256), ReceiveConfig(entries=256))
+    nic = receiver_nic(hv.create_domain("guest", 1024), ReceiveConfig(entries=256))
     rng = random.Random(10)
 
     async def run() -> None:
@@ -259,7 +260,7 @@ def test_configuration_is_checked(argument: str, value: int, message: str) -> No
 
 def test_bad_frames_of_the_line_reach_nobody() -> None:
     platform, hv = machine()
-    nic = receiver_nic(hv.create_domain("guest", 256), ReceiveConfig(entries=16))
+    nic = receiver_nic(hv.create_domain("guest", 1024), ReceiveConfig(entries=16))
 
     async def run() -> None:
         await nic.open()
