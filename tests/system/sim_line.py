@@ -65,8 +65,8 @@ def cycles(trace: npt.NDArray[np.void], kind: TraceKind) -> list[int]:
 
 def mac_drops(trace: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     """Without those of the switch: nobody is here to receive."""
-    found: npt.NDArray[np.void] = trace[(trace["kind"] == int(TraceKind.RX_DROP)) & (trace["info"] <= int(RxDrop.OVERFLOW))]
-    return found
+    drops: npt.NDArray[np.void] = trace[trace["kind"] == int(TraceKind.RX_DROP)]
+    return np.extract(drops["info"] <= int(RxDrop.OVERFLOW), drops)
 
 
 async def rate(dut: SimHandleBase) -> None:

@@ -48,7 +48,8 @@ def pause_frame(quanta: int, destination: int = 0x0180C2000001, source: int = 0x
 def beats(data: bytes) -> list[Beat]:
     """A frame (with FCS) as it goes on the line."""
     words = [data[at : at + 8] for at in range(0, len(data), 8)]
-    return [START] + [Beat(int.from_bytes(word, "little"), len(word), last=n == len(words) - 1) for n, word in enumerate(words)]
+    final = len(words) - 1
+    return [START, *(Beat(int.from_bytes(word, "little"), len(word), last=n == final) for n, word in enumerate(words))]
 
 
 def cycle() -> int:

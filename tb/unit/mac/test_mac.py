@@ -68,7 +68,8 @@ async def begin(dut: SimHandleBase) -> tuple[Bench, random.Random, Any]:
 async def lengths(dut: SimHandleBase) -> None:
     """Every length and residue at line rate, through several laps of the store: bytes, header, number, latency."""
     bench, rng, _ = await begin(dut)
-    sizes = [*range(MIN_BODY, 89), 1500, 1514, 1518, *range(MAX_BODY - 8, MAX_BODY + 1), *rng.choices(range(60, 2000), k=40)]
+    sizes = [*range(MIN_BODY, 89), 1500, 1514, 1518, *range(MAX_BODY - 8, MAX_BODY + 1),
+             *rng.choices(range(60, 2000), k=40)]
     frames = [body(rng, size) for size in sizes]
     assert words_of(frames) > WORDS
     for frame in frames:
@@ -113,7 +114,8 @@ def spoil(rng: random.Random, kind: str, good: list[Beat]) -> list[Beat]:
     return good
 
 
-FRAMING: Final = ("error", "short beat", "long beat", "preamble", "short preamble", "no preamble", "lone beat", "preamble says last", "cut")
+FRAMING: Final = ("error", "short beat", "long beat", "preamble", "short preamble", "no preamble", "lone beat",
+                  "preamble says last", "cut")
 
 
 @cocotb.test
@@ -351,7 +353,7 @@ async def received_pause(dut: SimHandleBase) -> None:
             assert rest[0].first == resumed, (quanta, rest[0].first - heard)
             at = (heard + 1) * CYCLE_BYTES + quanta * QUANTUM
             for n, frame in enumerate(rest[:3]):
-                assert frame.first == (at + n * occupied) // CYCLE_BYTES, "back to back from the byte where the pause ended"
+                assert frame.first == (at + n * occupied) // CYCLE_BYTES, "back to back from that byte on"
     # a second one replaces the first, zero ends it, another opcode is nothing
     for second, wait in ((30, 30 * QUANTUM // CYCLE_BYTES), (0, 3)):
         bench.ends.clear()
