@@ -368,13 +368,13 @@ async def hostile_case(platform: RtlPlatform, hypervisor: Hypervisor, seed: int)
     attackers = [await Sender.open(platform, hypervisor, form, 4 + n) for n, form in enumerate([Form.PUSHED, Form.FETCHED])]
     stop: list[bool] = []
     tasks = [cocotb.start_soon(garbage(random.Random(seed * 7 + a.number), a, stop)) for a in attackers]
-    told = await gather(*(chains(random.Random(seed * 100 + s.number), s, 15) for s in senders))
+    left = await gather(*(chains(random.Random(seed * 100 + s.number), s, 15) for s in senders))
     stop.append(True)
     counts = [await task for task in tasks]
     cocotb.log.info("%s chains of garbage", counts)
     assert min(counts) > 10
     found = collect(platform)
-    compare({n: found.get(n, []) for n in (2, 3)}, {s.number: frames for s, frames in zip(senders, told, strict=True)})
+    compare({n: found.get(n, []) for n in (2, 3)}, {s.number: frames for s, frames in zip(senders, left, strict=True)})
     # the attackers are no worse for it, either: released and taken again, in the middle of whatever they were in
     for attacker in attackers:
         await attacker.endpoint.release()
