@@ -142,11 +142,12 @@ module myr_switch_bench
   end
 
   myr_frame_buffer u_frames (
-      .clk_i, .rst_i, .cycle_i, .free_o, .free_slot_o, .alloc_i, .alloc_ep_i, .piece_i, .piece_slot_i, .extra_i(1'b0),
+      .clk_i, .rst_i, .cycle_i, .free_o, .free_slot_o, .alloc_i, .alloc_ep_i, .start_i(1'b0),
+      .start_ep_i('0), .piece_i, .piece_slot_i, .extra_i(1'b0),
       .extra_slot_i('0), .done_i(done), .close_i, .close_slot_i, .close_head_i, .close_next_i, .close_len_i,
       .close_status_i(status_e'(close_status_i)), .close_silent_i, .hold_i, .complete_o, .word_i(word),
       .inline_valid_i, .inline_addr_i, .inline_data_i, .inline_ready_o, .edit_valid_i, .edit_addr_i, .edit_data_i,
-      .edit_be_i, .edit_ready_o, .edit_read_addr_i, .edit_read_data_o, .data_in_o(data_in), .look_valid_o,
+      .edit_be_i, .edit_ready_o, .edit_fail_i(1'b0), .edit_fail_slot_i('0), .edit_read_addr_i, .edit_read_data_o, .data_in_o(data_in), .look_valid_o,
       .look_header_o(look_header), .look_ep_o(look_ep), .look_dest_i(send_dest_o), .look_to_wire_i(send_to_wire_o),
       .look_spoofed_i(send_spoofed_o), .spoofed_o, .tx_valid_o, .tx_slot_o, .tx_len_o, .tx_ep_o, .tx_head_o,
       .tx_next_o(tx_next), .tx_done_i, .tx_stamp_i, .read_addr_i, .read_data_o, .job_valid_o, .job_o(job),
