@@ -258,6 +258,133 @@ async def example_case(platform: RtlPlatform, hypervisor: Hypervisor, seed: int)
         compare(found, {n: list(chain.frames)})
 
 
+def spoiled(rng: random.Random, sender: Sender) -> Chain:
+    """A chain of two segments whose header cannot be edited: it fails as a whole, and nothing leaves."""
+    job = bulk(rng, sender.number, 600, 1200)
+    while len(job.header) > 90:
+        job = bulk(rng, sender.number, 600, 1200)
+    header, offset, mss = bytearray(job.header), job.cksum_offset, job.mss
+    tagged = 4 * (header[12:14] == b"\x81\x00")
+    network = 14 + tagged
+    transport = len(header) - offset if job.ipv6 else offset
+    kind = rng.randrange(8)
+    if kind == 0:
+        header[12 + tagged] ^= 0x20  # neither IPv4 nor IPv6
+    elif kind == 1:
+        header[network] ^= 0x10  # version
+    elif kind == 2:
+        header[network + (6 if job.ipv6 else 9)] = 17  # UDP
+    elif kind == 3:
+        header[transport + 12] += 0x10  # longer than the header pieces are
+    elif kind == 4:
+        offset += 2
+    elif kind == 5:
+        header.append(0)
+    elif kind == 6:
+        header += bytes(1025 - len(header))
+    else:
+        mss = 9019  # no frame holds it
+    sizes = [700, 500]
+    slots = b"".join(tso_chain(cut(rng, sender, bytes(header), [len(header)]), cut(rng, sender, job.payload, sizes), mss,
+                               offset, ipv6=job.ipv6))
+    return Chain(slots, Status.BAD_OFFLOAD, 0, ())
+
+
+def inconsistent(rng: random.Random, sender: Sender) -> Chain:
+    """A chain whose flags or counts do not fit its bytes from its first payload descriptor on: nothing leaves."""
+    job = bulk(rng, sender.number, 600, 1800)
+    pieces = cut(rng, sender, job.payload, [600, 300, 900])
+    slots = tso_chain(cut(rng, sender, job.header, [len(job.header)]), pieces, 600, job.cksum_offset, ipv6=job.ipv6)
+    address, mss, length, pad, count, offset, flags = DESCRIPTOR.unpack(slots[1])
+    kind = rng.randrange(5)
+    if kind == 0:
+        flags |= SendDescriptor.CONTROL_NO_TSO_M  # a cut where there is none
+    elif kind == 1:
+        flags &= ~FIRST
+    elif kind == 2:
+        count = 2
+    elif kind == 3:
+        length = 601
+    else:
+        count = 0
+    slots[1] = DESCRIPTOR.pack(address, mss, length, pad, count, offset, flags)
+    return Chain(b"".join(slots), Status.BAD_OFFLOAD, 0, ())
+
+
+async def garbage(rng: random.Random, sender: Sender, stop: list[bool]) -> int:
+    """Chains with flags, counts and lengths that mean nothing, or no end, as fast as they can be written."""
+    count = 0
+    endpoint = sender.endpoint
+    while not stop:
+        sender.rewind()
+        mss = rng.choice([8, 88, 1448])
+        job = bulk(rng, sender.number, mss, 6 * mss)
+        pieces = cut(rng, sender, job.payload, [rng.randint(mss, 2000) for _ in range(4)])
+        slots = [bytearray(d) for d in tso_chain(cut(rng, sender, job.header, [len(job.header)]), pieces, job.mss,
+                                                 job.cksum_offset, ipv6=job.ipv6)]
+        if rng.random() < 0.3:
+            for d in slots[1:]:
+                d[15] &= ~CKSUM  # TSO_LAST: it never ends
+        for _ in range(rng.randint(1, 4)):
+            d = rng.choice(slots)
+            d[rng.choice([7, 8, 9, 10, 11, 13, 14, 15])] = rng.randrange(256)
+        endpoint.submit(b"".join(slots))
+        endpoint.index += len(slots)
+        count += 1
+        await sender.platform.sleep(rng.randint(300, 3000))
+    return count
+
+
+async def hostile_case(platform: RtlPlatform, hypervisor: Hypervisor, seed: int) -> None:
+    """Chains that must fail, one by one; then two endpoints full of garbage beside two that send."""
+    expected: dict[int, list[bytes]] = {}
+    for n, form in enumerate([Form.PUSHED, Form.FETCHED]):
+        rng = random.Random(seed * 10 + n)
+        sender = await Sender.open(platform, hypervisor, form, n)
+        expected[n] = []
+        for _ in range(60):
+            sender.rewind()
+            bad = rng.choice([spoiled, inconsistent])(rng, sender)
+            good = tso(rng, sender, bulk(rng, n, 536, 1500), [60, 300], [1000])
+            await sender.run([bad, good], 2)
+            expected[n] += good.frames
+        # a chain that comes in three parts: the endpoint waits, and its neighbours do not
+        if form is Form.FETCHED:
+            sender.rewind()
+            chain = tso(rng, sender, bulk(rng, n, 1000, 40_000), [2000], [900])
+            start, slots = sender.endpoint.index, len(chain.slots) // SendDescriptor.BYTES
+            sender.endpoint.submit(chain.slots[: 10 * SendDescriptor.BYTES])
+            await platform.sleep(20_000)
+            other = await Sender.open(platform, hypervisor, Form.FETCHED, 7)
+            expected[7] = await chains(random.Random(seed), other, 3)
+            sender.endpoint.index = start
+            sender.endpoint.submit(chain.slots)
+            told = await sender.endpoint.completion()
+            assert told == (start + slots & 0xFFFF, chain.length, Status.OK)
+            expected[n] += chain.frames
+    compare(collect(platform), expected)
+
+    senders = [await Sender.open(platform, hypervisor, form, 2 + n) for n, form in enumerate([Form.PUSHED, Form.FETCHED])]
+    attackers = [await Sender.open(platform, hypervisor, form, 4 + n) for n, form in enumerate([Form.PUSHED, Form.FETCHED])]
+    stop: list[bool] = []
+    tasks = [cocotb.start_soon(garbage(random.Random(seed * 7 + a.number), a, stop)) for a in attackers]
+    left = await gather(*(chains(random.Random(seed * 100 + s.number), s, 15) for s in senders))
+    stop.append(True)
+    counts = [await task for task in tasks]
+    cocotb.log.info("%s chains of garbage", counts)
+    assert min(counts) > 10
+    found = collect(platform)
+    compare({n: found.get(n, []) for n in (2, 3)}, {s.number: frames for s, frames in zip(senders, left, strict=True)})
+    # the attackers are no worse for it, either: released and taken again, in the middle of whatever they were in
+    for attacker in attackers:
+        await attacker.endpoint.release()
+    collect(platform)
+    for n, form in enumerate([Form.PUSHED, Form.FETCHED]):
+        heir = await Sender.open(platform, hypervisor, form, 8 + n)
+        frames = await chains(random.Random(seed + n), heir, 5)
+        compare({k: f for k, f in collect(platform).items() if k == 8 + n}, {8 + n: frames})
+
+
 @cocotb.test
 async def run(dut: SimHandleBase) -> None:
     """The case that the environment names: one machine is one process."""
@@ -265,4 +392,5 @@ async def run(dut: SimHandleBase) -> None:
     platform = RtlPlatform(dut, HostConfig(seed=seed, read_jitter=50, reorder=True, mrrs=512, random_split=True))
     hypervisor = Hypervisor(platform, max_read=512)
     await hypervisor.boot()
-    await {"checksum": checksum_case, "example": example_case, "tso": tso_case}[os.environ["MYR_CASE"]](platform, hypervisor, seed)
+    await {"checksum": checksum_case, "example": example_case, "tso": tso_case,
+           "hostile": hostile_case}[os.environ["MYR_CASE"]](platform, hypervisor, seed)
