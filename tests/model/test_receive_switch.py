@@ -15,7 +15,7 @@ from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.switch import PortPolicy, SwitchConfig
 from sw.abi.registers import NicControl, Status, Switch
 from sw.guest.checksum import ones_sum
-from sw.guest.virtual_nic import ReceiveConfig, SendForm, VirtualNic
+from sw.guest.virtual_nic import NicError, ReceiveConfig, SendForm, VirtualNic
 from tb.model.platform import ModelPlatform
 from tests.model.model_support import WAIT_NS, frames_of, machine, on_wire
 from tests.model.receive_support import BROADCAST, PEER, collect, frame, receiver_nic, wire
@@ -367,6 +367,8 @@ def test_tso_between_guests(form: SendForm, ipv6: bool) -> None:
             assert [int.from_bytes(one.data[len(header) - 16 :][:4], "big") for one in got] == [
                 100 + n * 1400 for n in range(len(got))
             ]
+            with pytest.raises(NicError, match="mss 0"):
+                sender.send_tso(header, payload, 0, 34, ipv6=False)
         await sender.drain(WAIT_NS)
         assert sender.completions[Status.OK] == sum(sender.completions) == 3
 
