@@ -204,7 +204,11 @@ class Transmitter:
             return False
         pieces, held = placed
         head, body = _split(self.device_pieces(pieces), len(header))
-        chain = tso_chain(head, body, mss, len(header) - tcp_offset if ipv6 else tcp_offset, ipv6=ipv6)
+        try:
+            chain = tso_chain(head, body, mss, len(header) - tcp_offset if ipv6 else tcp_offset, ipv6=ipv6)
+        except ValueError as error:
+            self._buffers.undo(held)
+            raise NicError(str(error)) from error
         if len(chain) > self._ring:
             self._buffers.undo(held)
             raise NicError(f"TSO packet of {len(chain)} pieces: the send ring has {self._ring} slots")

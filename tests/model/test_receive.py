@@ -231,6 +231,30 @@ def test_both_directions_at_once_and_reopening_leak_nothing() -> None:
     assert hv.interrupts.spurious <= 5
 
 
+def test_statistics_start_with_each_owner() -> None:
+    platform, hv = machine()
+    first, second = (receiver_nic(hv.create_domain(f"guest{n}", 256), ReceiveConfig(entries=16)) for n in range(2))
+    rng = random.Random(13)
+
+    async def run() -> None:
+        await first.open()
+        wire(platform, [frame(rng, first.mac, 60) for _ in range(20)])
+        await platform.sleep(IDLE_NS)
+        assert first.send(bytes(60))
+        await first.drain(WAIT_NS)
+        statistics = await first.statistics()
+        assert (statistics["nic_rx_packets"], statistics["rx_dropped_no_small"]) == (16, 4)
+        assert statistics["tx_dropped_spoofed"] == 1
+        number = first.endpoint
+        await first.close()
+        await second.open()
+        assert second.endpoint == number
+        statistics = await second.statistics()
+        assert not any(value for name, value in statistics.items() if name.startswith(("nic_", "rx_dropped", "tx_")))
+
+    platform.run(run())
+
+
 def test_closed_and_sending_nics_say_so() -> None:
     platform, hv = machine()
     nic = VirtualNic(hv.create_domain("guest", 64), SendForm.PUSHED, 16, buffer_pages=4)

@@ -15,7 +15,7 @@ from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.switch import PortPolicy, SwitchConfig
 from sw.abi.registers import NicControl, Status, Switch
 from sw.guest.checksum import ones_sum
-from sw.guest.virtual_nic import ReceiveConfig, SendForm, VirtualNic
+from sw.guest.virtual_nic import NicError, ReceiveConfig, SendForm, VirtualNic
 from tb.model.platform import ModelPlatform
 from tests.model.model_support import WAIT_NS, frames_of, machine, on_wire
 from tests.model.receive_support import BROADCAST, PEER, collect, frame, receiver_nic, wire
@@ -269,6 +269,36 @@ def test_flows_are_spread_over_queues_by_their_hash() -> None:
     platform.run(run())
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_buffers_stay_until_every_queue_has_been_read(seed: int) -> None:
+    """A small budget leaves older frames of one queue unread while younger ones of another give their buffers back."""
+    platform, hv = machine(seed)
+    nic = receiver_nic(hv.create_domain("guest", 512), ReceiveConfig(queues=4, entries=16))
+    rng = random.Random(seed)
+    sent: list[bytes] = []
+    got: list[bytes] = []
+
+    async def line() -> None:
+        for n in range(1500):
+            ports = rng.randbytes(4)
+            ip = IP(src="10.1.0.1", dst="10.0.0.1") / UDP(sport=int.from_bytes(ports[:2], "big"), dport=n)
+            sent.append(bytes(Ether(src="02:00:00:00:00:01", dst="00:60:dd:00:01:00") / ip / Raw(rng.randbytes(60))))
+            wire(platform, sent[-1:])
+            await platform.sleep(rng.choice((100, 100, 3000)))
+
+    async def guest() -> None:
+        while frames := await nic.receive(IDLE_NS, budget=2):
+            assert len(frames) <= 2 and all(one.transport_checksum_ok() for one in frames)
+            got.extend(one.data for one in frames)
+            await platform.sleep(rng.choice((100, 1000)))
+
+    platform.run(nic.open())
+    platform.run(line(), guest())
+    statistics = platform.run(nic.statistics())[0]
+    assert len(got) == len(set(got)) == 1500 - statistics["rx_dropped_no_small"] and set(got) <= set(sent)
+    assert 0 < statistics["rx_dropped_no_small"] < 1400
+
+
 @pytest.mark.parametrize(
     ("key", "table", "message"),
     [(KEY[:-1], [0] * 128, "39 bytes"), (KEY, [0] * 127, "127 entries"), (KEY, [0] * 127 + [4], "queue 4")],
@@ -338,6 +368,10 @@ def test_tso_between_guests(form: SendForm, ipv6: bool) -> None:
                 100 + n * 1400 for n in range(len(got))
             ]
         await sender.drain(WAIT_NS)
+        for _ in range(5):
+            # it gives its buffers back: they hold three such packets
+            with pytest.raises(NicError, match="mss 0"):
+                sender.send_tso(header, payload, 0, 34, ipv6=False)
         assert sender.completions[Status.OK] == sum(sender.completions) == 3
 
     platform.run(run())
