@@ -197,7 +197,7 @@ package myr_nic_pkg;
   /// A receive completion to be written.
   typedef struct packed {
     logic [EpW-1:0]  ep;
-    logic [1:0]      queue;
+    logic [1:0]      rq;
     logic [31:0]     hash;
     logic [2:0]      hash_kind;
     logic [31:0]     stamp;

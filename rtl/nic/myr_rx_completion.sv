@@ -91,7 +91,7 @@ module myr_rx_completion
     logic [15:0] sum;
     logic [31:0] hash;
     logic [2:0]  kind;
-    logic [1:0]  queue;
+    logic [1:0]  rq;
   } result_t;
   typedef struct packed {
     rx_entry_t   entry;
@@ -121,14 +121,14 @@ module myr_rx_completion
   assign formed_o = result_there && stamp_there && room;
 
   assign put = '{
-      entry: '{ep: result.copy.ep, queue: result.queue, hash: result.hash, hash_kind: result.kind, stamp: stamp,
+      entry: '{ep: result.copy.ep, rq: result.rq, hash: result.hash, hash_kind: result.kind, stamp: stamp,
                buffer: result.copy.buffer, len: result.copy.len, checksum: result.sum, sibling: result.copy.sibling,
                big: result.copy.big},
-      index: index_q[{result.copy.ep, result.queue}]
+      index: index_q[{result.copy.ep, result.rq}]
   };
   // the lane is late by the time a copy waited for its hash, or for room
   assign data_out_o = '{valid: formed_o, age: 4'(cycle_i[31:0] - stamp), endpoint: result.copy.ep,
-                        index: result.copy.number, info: {14'd0, result.queue, put.index}};
+                        index: result.copy.number, info: {14'd0, result.rq, put.index}};
 
   // ---- write -----------------------------------------------------------------------------------
   typedef enum logic [1:0] {StIdle, StAddr, StWrite} state_e;
@@ -144,7 +144,7 @@ module myr_rx_completion
 
   assign head    = mem_q[rd_q[DepthW-1:0]];
   assign ep_o    = head.entry.ep;
-  assign queue_o = head.entry.queue;
+  assign queue_o = head.entry.rq;
 
   always_comb begin
     run  = 4'd1;
@@ -152,7 +152,7 @@ module myr_rx_completion
     if (state_q == StAddr) begin
       for (int unsigned n = 1; n < Batch; n++) begin
         same = same && (DepthW + 1)'(n) < fill && mem_q[rd_q[DepthW-1:0] + DepthW'(n)].entry.ep == head.entry.ep
-               && mem_q[rd_q[DepthW-1:0] + DepthW'(n)].entry.queue == head.entry.queue;
+               && mem_q[rd_q[DepthW-1:0] + DepthW'(n)].entry.rq == head.entry.rq;
         run  = run + 4'(same);
       end
     end
@@ -187,11 +187,11 @@ module myr_rx_completion
   assign mwr_o       = '{rid: rid_q, tag: {2'd2, tag_q}, addr: addr_q, dws: {4'd0, count_q, 2'b00}, first_be: 4'hF,
                          last_be: 4'hF};
   assign retire      = (state_q == StWrite && mwr_done_i) || (state_q == StAddr && !allowed);
-  assign posted_o    = '{valid: retire, ep: head.entry.ep, cq: {1'b0, head.entry.queue} + QueueW'(1),
+  assign posted_o    = '{valid: retire, ep: head.entry.ep, cq: {1'b0, head.entry.rq} + QueueW'(1),
                          index: head.index + 16'(state_q == StAddr ? count : count_q),
                          count: state_q == StAddr ? count : count_q};
   assign cpl_out_o   = '{valid: retire && state_q == StWrite, age: '0, endpoint: head.entry.ep, index: head.index,
-                         info: {2'd2, tag_q, 6'd0, head.entry.queue, 12'd0, count_q}};
+                         info: {2'd2, tag_q, 6'd0, head.entry.rq, 12'd0, count_q}};
 
   always_ff @(posedge clk_i) begin
     unique case (state_q)
@@ -217,7 +217,7 @@ module myr_rx_completion
     if (formed_o) begin
       mem_q[wr_q[DepthW-1:0]] <= put;
       wr_q <= wr_q + 1'b1;
-      index_q[{result.copy.ep, result.queue}] <= put.index + 16'd1;
+      index_q[{result.copy.ep, result.rq}] <= put.index + 16'd1;
     end
     if (start_i) for (int unsigned q = 0; q < RxQueues; q++) index_q[{start_ep_i, 2'(q)}] <= '0;
     if (rst_i) begin

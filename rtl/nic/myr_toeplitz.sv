@@ -50,7 +50,7 @@ module myr_toeplitz
   logic [15:0]               ethertype;
   logic [LenW-1:0]           len;      // of the IP packet and what follows
   logic [5:0]                ip_len;
-  logic                      tagged;
+  logic                      has_tag;
 
   function automatic byte_t at(input logic [64*HeaderWords-1:0] bytes, input int unsigned n);
     return bytes[8*n +: 8];
@@ -60,17 +60,17 @@ module myr_toeplitz
     flow      = '0;
     kind      = '0;
     steps     = '0;
-    tagged    = 1'b0;
+    has_tag    = 1'b0;
     packet    = '0;
     ethertype = '0;
     len       = '0;
     ip_len    = '0;
     if (start_i) begin
-      tagged    = {at(header_i, 12), at(header_i, 13)} == 16'h8100;
-      packet    = tagged ? header_i >> (18 * 8) : header_i >> (14 * 8);
-      ethertype = tagged ? {at(header_i, 16), at(header_i, 17)} : {at(header_i, 12), at(header_i, 13)};
-      len       = len_i - (tagged ? LenW'(18) : LenW'(14));
-      if (len_i < (tagged ? LenW'(18) : LenW'(14))) len = '0;
+      has_tag    = {at(header_i, 12), at(header_i, 13)} == 16'h8100;
+      packet    = has_tag ? header_i >> (18 * 8) : header_i >> (14 * 8);
+      ethertype = has_tag ? {at(header_i, 16), at(header_i, 17)} : {at(header_i, 12), at(header_i, 13)};
+      len       = len_i - (has_tag ? LenW'(18) : LenW'(14));
+      if (len_i < (has_tag ? LenW'(18) : LenW'(14))) len = '0;
       if (ethertype == 16'h0800 && len >= LenW'(20) && packet[7:4] == 4'd4 && packet[3:0] >= 4'd5) begin
         kind   = 3'd1;
         steps  = Ipv4Steps;
