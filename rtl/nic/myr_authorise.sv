@@ -16,6 +16,8 @@ module myr_authorise
     input  wire logic [63:0]     addr_i,
     /// Bytes, at least 1.
     input  wire logic [LenW-1:0] len_i,
+    /// It is a write: one into the range of message-signalled interrupts would be an interrupt.
+    input  wire logic            write_i,
     /// Captured bus number.
     input  wire logic [7:0]      bus_i,
     /// Bus master enable.
@@ -32,7 +34,8 @@ module myr_authorise
 
   always_comb begin
     last     = {1'b0, addr_i[47:0]} + 49'(len_i) - 49'd1;
-    in_space = addr_i[63:48] == 16'd0 && !last[48] && len_i != '0;
+    in_space = addr_i[63:48] == 16'd0 && !last[48] && len_i != '0
+               && !(write_i && (addr_i[47:20] == 28'h000_0FEE || last[47:20] == 28'h000_0FEE));
     ok_o     = 1'b0;
     rid_o    = {bus_i, 8'd0};
     unique case (mode_i)

@@ -2,7 +2,7 @@
 /// Configuration space of the physical function: type 0 header, MSI-X, PCI Express and SR-IOV capabilities.
 ///
 /// BAR2 is 4 MiB (endpoint apertures), BAR4 64 KiB (control), both 64-bit; BAR0 is left for the card's own map and
-/// reads as not implemented. Max_Payload_Size is kept for software: no write of this NIC exceeds 128 bytes. One read or write takes one cycle. Functions other than 0 do not answer.
+/// reads as not implemented. One read or write takes one cycle. Functions other than 0 do not answer.
 module myr_cfg_space
   import myr_abi_pkg::*;
   import myr_nic_pkg::*;
@@ -33,6 +33,8 @@ module myr_cfg_space
     output logic              bus_master_o,
     /// Max_Read_Request_Size, log2 of bytes / 128.
     output logic [2:0]        mrrs_o,
+    /// Max_Payload_Size is 256 bytes, otherwise 128.
+    output logic              mps_256_o,
     /// Captured bus number.
     output logic [7:0]        bus_o,
     /// Endpoint functions may issue requests.
@@ -97,6 +99,7 @@ module myr_cfg_space
   assign mem_enable_o = mem_q;
   assign bus_master_o = master_q;
   assign mrrs_o       = mrrs_q;
+  assign mps_256_o    = mps_q == 3'd1;
   assign bus_o        = bus_q;
   assign msix_enable_o = msix_q;
   assign msix_mask_o   = msix_mask_q;

@@ -34,12 +34,8 @@ module myr_completion
     input  wire logic [63:0]    base_i,
     /// MWr offered.
     output logic                mwr_valid_o,
-    /// Requester ID.
-    output logic [15:0]         mwr_rid_o,
-    /// First byte.
-    output logic [63:0]         mwr_addr_o,
-    /// Payload DWs.
-    output logic [9:0]          mwr_dws_o,
+    /// The write.
+    output mwr_t                mwr_o,
     /// Payload, 8 bytes, lowest address in bits 7:0.
     output logic [63:0]         mwr_data_o,
     /// Next 8 bytes.
@@ -54,6 +50,8 @@ module myr_completion
     output logic [15:0]         retire_index_o,
     /// How many.
     output logic [3:0]          retire_count_o,
+    /// New entries are visible, for interrupts.
+    output posted_t             posted_o,
     /// Endpoint being read back.
     input  wire logic [EpW-1:0] status_ep_i,
     /// Its next entry.
@@ -82,6 +80,7 @@ module myr_completion
   logic [63:0]          addr, addr_q;
   logic                 allowed;
   logic [15:0]          rid, rid_q;
+  logic [5:0]           tag_q;           // writes so far
   logic [3:0]           word_q;          // qword of the write
   chain_end_t           entry;
   logic [15:0]          entry_index;
@@ -110,7 +109,7 @@ module myr_completion
   end
 
   myr_authorise u_authorise (
-      .ep_i(ep_q), .mode_i(ctrl_i.mode), .addr_i(addr), .len_i(LenW'({count, 4'd0})), .bus_i, .bus_master_i, .vf_enable_i,
+      .ep_i(ep_q), .mode_i(ctrl_i.mode), .addr_i(addr), .len_i(LenW'({count, 4'd0})), .write_i(1'b1), .bus_i, .bus_master_i, .vf_enable_i,
       .ok_o(allowed), .rid_o(rid)
   );
 
@@ -127,9 +126,10 @@ module myr_completion
   end
 
   assign mwr_valid_o    = state_q == StWrite;
-  assign mwr_rid_o      = rid_q;
-  assign mwr_addr_o     = addr_q;
-  assign mwr_dws_o      = {4'd0, count_q, 2'b00};
+  assign mwr_o          = '{rid: rid_q, tag: {2'd1, tag_q}, addr: addr_q, dws: {4'd0, count_q, 2'b00}, first_be: 4'hF,
+                            last_be: 4'hF};
+  assign posted_o       = '{valid: state_q == StWrite && mwr_done_i, ep: ep_q, cq: '0,
+                            index: index_q[ep_q] + 16'(count_q), count: count_q};
   assign retire_o       = (state_q == StWrite && mwr_done_i) || (state_q == StAddr && !allowed);
   assign retire_ep_o    = ep_q;
   assign retire_index_o = index_q[ep_q];
@@ -151,7 +151,10 @@ module myr_completion
       end
       StWrite: begin
         if (mwr_next_i) word_q <= word_q + 1'b1;
-        if (mwr_done_i) state_q <= StIdle;
+        if (mwr_done_i) begin
+          state_q <= StIdle;
+          tag_q   <= tag_q + 1'b1;
+        end
       end
       default: state_q <= StIdle;
     endcase
@@ -168,6 +171,7 @@ module myr_completion
     if (start_i) index_q[start_ep_i] <= '0;
     if (rst_i) begin
       state_q <= StIdle;
+      tag_q   <= '0;
       some_q  <= '0;
       for (int unsigned e = 0; e < Endpoints; e++) begin
         wr_q[e] <= '0;

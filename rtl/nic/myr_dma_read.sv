@@ -63,6 +63,8 @@ module myr_dma_read
     output logic             tag_hit_o,
     /// Its destination is the ring SRAM.
     output logic             tag_fetch_o,
+    /// Its destination is the receive-ring SRAM.
+    output logic             tag_rx_o,
     /// Byte address of its next byte.
     output logic [20:0]      tag_dest_o,
     /// Bytes to come.
@@ -111,7 +113,7 @@ module myr_dma_read
   logic [ReadTags-1:0] busy_q, zombie_q;
 
   myr_authorise u_authorise (
-      .ep_i(cur_q.ep), .mode_i(cur_q.mode), .addr_i(cur_q.addr), .len_i(cur_q.len), .bus_i, .bus_master_i, .vf_enable_i,
+      .ep_i(cur_q.ep), .mode_i(cur_q.mode), .addr_i(cur_q.addr), .len_i(cur_q.len), .write_i(1'b0), .bus_i, .bus_master_i, .vf_enable_i,
       .ok_o(allowed), .rid_o(rid)
   );
 
@@ -136,7 +138,7 @@ module myr_dma_read
     pay_ready_o   = (!cur_valid_q || take_cur) && !fetch_valid_i;
   end
 
-  assign mrd_o = '{rid: rid, tag: 8'(tag_pick), addr: cur_q.addr, len: chunk, fetch: cur_q.fetch,
+  assign mrd_o = '{rid: rid, tag: 8'(tag_pick), addr: cur_q.addr, len: chunk, fetch: cur_q.fetch, rx: cur_q.rx,
                    first: cur_q.first, ep: cur_q.ep, index: cur_q.index};
   assign extra_o      = mrd_valid_o && mrd_ready_i && !last_chunk;
   assign extra_slot_o = cur_q.slot;
@@ -173,6 +175,7 @@ module myr_dma_read
   // ---- tags ----------------------------------------------------------------------------------
   typedef struct packed {
     logic              fetch;
+    logic              rx;
     logic [EpW-1:0]    ep;
     logic [FrameW-1:0] slot;
     logic [15:0]       index;
@@ -193,7 +196,8 @@ module myr_dma_read
   assign tag         = tag_i[TagW-1:0];
   assign known       = tag_i < 8'(ReadTags) && busy_q[tag] && !zombie_q[tag];
   assign tag_hit_o   = known && tag_q[tag].rid == tag_rid_i;
-  assign tag_fetch_o = tag_q[tag].fetch;
+  assign tag_fetch_o = tag_q[tag].fetch && !tag_q[tag].rx;
+  assign tag_rx_o    = tag_q[tag].rx;
   assign tag_dest_o  = dest_q[tag];
   assign tag_left_o  = left_q[tag];
   assign tag_lower_o = lower_q[tag];
@@ -209,16 +213,16 @@ module myr_dma_read
   assign timed_out_o    = expire;
 
   always_comb begin
-    done_o = '{valid: 1'b0, fetch: 1'b0, ep: '0, slot: '0, index: '0, count: '0, late: 1'b0, status: StatusOk};
+    done_o = '{valid: 1'b0, fetch: 1'b0, rx: 1'b0, ep: '0, slot: '0, index: '0, count: '0, late: 1'b0, status: StatusOk};
     if (cpl_valid_i) begin
-      done_o = '{valid: cpl_last_i, fetch: tag_q[cpl_tag].fetch, ep: tag_q[cpl_tag].ep, slot: tag_q[cpl_tag].slot,
+      done_o = '{valid: cpl_last_i, fetch: tag_q[cpl_tag].fetch, rx: tag_q[cpl_tag].rx, ep: tag_q[cpl_tag].ep, slot: tag_q[cpl_tag].slot,
                  index: tag_q[cpl_tag].index, count: tag_q[cpl_tag].count, late: cpl_late_i,
                  status: (cpl_status_i != StatusOk) ? cpl_status_i : status_q[cpl_tag]};
     end else if (expire) begin
-      done_o = '{valid: 1'b1, fetch: tag_q[scan_q].fetch, ep: tag_q[scan_q].ep, slot: tag_q[scan_q].slot,
+      done_o = '{valid: 1'b1, fetch: tag_q[scan_q].fetch, rx: tag_q[scan_q].rx, ep: tag_q[scan_q].ep, slot: tag_q[scan_q].slot,
                  index: tag_q[scan_q].index, count: tag_q[scan_q].count, late: 1'b0, status: StatusReadTimeout};
     end else if (denied_done) begin
-      done_o = '{valid: 1'b1, fetch: cur_q.fetch, ep: cur_q.ep, slot: cur_q.slot, index: cur_q.index, count: 8'd0, late: 1'b0,
+      done_o = '{valid: 1'b1, fetch: cur_q.fetch, rx: cur_q.rx, ep: cur_q.ep, slot: cur_q.slot, index: cur_q.index, count: 8'd0, late: 1'b0,
                  status: StatusNotAuthorised};
     end
   end
@@ -244,8 +248,8 @@ module myr_dma_read
     end
     if (mrd_valid_o && mrd_ready_i) begin
       busy_q[tag_pick]   <= 1'b1;
-      tag_q[tag_pick]    <= '{fetch: cur_q.fetch, ep: cur_q.ep, slot: cur_q.slot, index: cur_q.index,
-                              count: 8'(chunk >> 4), rid: rid};
+      tag_q[tag_pick]    <= '{fetch: cur_q.fetch, rx: cur_q.rx, ep: cur_q.ep, slot: cur_q.slot, index: cur_q.index,
+                              count: cur_q.rx ? 8'(chunk >> 3) : 8'(chunk >> 4), rid: rid};
       dest_q[tag_pick]   <= cur_q.dest;
       left_q[tag_pick]   <= chunk;
       lower_q[tag_pick]  <= cur_q.addr[1:0];

@@ -71,7 +71,9 @@ module myr_nic
   logic [1:0]   tag_lower;
   rx_word_t     word;
   ring_done_t   ring_done;
-  doorbell_t    doorbell;
+  doorbell_t    doorbell, rx_doorbell;
+  logic         mps_256, tag_rx, rx_doorbell_bad;
+  logic [Endpoints-1:0] rx_pushed, rx_fetched;
   arm_t         arm;
   logic         cpl_in_valid, cpl_in_last, cpl_in_late;
   logic [7:0]   cpl_in_tag;
@@ -83,6 +85,7 @@ module myr_nic
   myr_tlp_rx u_rx (
       .clk_i, .rst_i, .rx_i, .rx_valid_i, .rx_ready_o, .rx_fc_o,
       .bar2_i(bar2), .bar4_i(bar4), .mem_enable_i(mem_enable), .pushed_i(pushed), .fetched_i(fetched_form),
+      .rx_pushed_i(rx_pushed), .rx_fetched_i(rx_fetched), .tag_rx_i(tag_rx), .rx_doorbell_o(rx_doorbell),
       .tag_busy_o(tag_busy), .tag_o(tag), .tag_rid_o(tag_rid), .tag_hit_i(tag_hit), .tag_fetch_i(tag_fetch), .tag_dest_i(tag_dest),
       .tag_left_i(tag_left), .tag_lower_i(tag_lower), .tag_advance_o(tag_advance),
       .tag_advance_bytes_o(tag_advance_bytes), .word_o(word), .ring_done_o(ring_done), .doorbell_o(doorbell), .arm_o(arm),
@@ -115,7 +118,7 @@ module myr_nic
   myr_cfg_space u_cfg (
       .clk_i, .rst_i, .write_i(cfg_write), .addr_i(cfg_addr), .be_i(cfg_be), .data_i(cfg_wdata), .bus_i(cfg_bus),
       .data_o(cfg_rdata), .bar2_o(bar2), .bar4_o(bar4), .mem_enable_o(mem_enable), .bus_master_o(bus_master),
-      .mrrs_o(mrrs), .bus_o(bus), .vf_enable_o(vf_enable), .msix_enable_o(msix_enable), .msix_mask_o(msix_mask)
+      .mrrs_o(mrrs), .mps_256_o(mps_256), .bus_o(bus), .vf_enable_o(vf_enable), .msix_enable_o(msix_enable), .msix_mask_o(msix_mask)
   );
 
   for (genvar b = 0; b < 4; b++) begin : gen_biten
@@ -138,7 +141,14 @@ module myr_nic
   logic [63:0]    fetch_base, cq_base;
   logic [15:0]    status_producer, status_consumer, status_cq_index;
   logic           status_halted, busy_ring, busy_fetch, busy_flight;
-  logic           table_rd_ack, table_wr_ack;
+  logic           table_rd_ack, table_wr_ack, busy_rx_fetch, busy_rx;
+  logic [EpW-1:0] place_ep, rq_ep;
+  logic [EpW:0]   rx_fetch_ring, place_ring;
+  logic [1:0]     rq_queue;
+  rx_ctrl_t       place_ctrl, rq_ctrl;
+  ep_ctrl_t       rx_fetch_ctrl, rx_doorbell_ctrl;
+  logic [63:0]    rq_base, rx_fetch_base;
+  logic [31:0]    rx_index;
   logic [31:0]    table_rdata;
   chain_end_t     chain_end;
   logic           chain_end_valid, chain_end_ready, chain_failed;
@@ -153,7 +163,12 @@ module myr_nic
       .sched_ep_i(sched_ep), .sched_ctrl_o(sched_ctrl),
       .fetch_ep_i(fetch_ep), .fetch_ctrl_o(fetch_ctrl), .fetch_base_o(fetch_base), .doorbell_ep_i(doorbell.ep),
       .doorbell_ctrl_o(doorbell_ctrl), .cq_ep_i(cq_ep), .cq_ctrl_o(cq_ctrl), .cq_base_o(cq_base),
-      .irq_ep_i(irq_ep), .irq_ctrl_o(irq_ctrl), .read_ep_o(status_ep), .halted_i(status_halted), .busy_i(busy_ring || busy_fetch || busy_flight),
+      .irq_ep_i(irq_ep), .irq_ctrl_o(irq_ctrl), .place_ep_i(place_ep), .place_ctrl_o(place_ctrl), .rq_ep_i(rq_ep),
+      .rq_queue_i(rq_queue), .rq_ctrl_o(rq_ctrl), .rq_base_o(rq_base), .rx_fetch_ring_i(rx_fetch_ring),
+      .rx_fetch_ctrl_o(rx_fetch_ctrl), .rx_fetch_base_o(rx_fetch_base),
+      .rx_doorbell_ring_i({rx_doorbell.ep, rx_doorbell.big}), .rx_doorbell_ctrl_o(rx_doorbell_ctrl),
+      .rx_pushed_o(rx_pushed), .rx_fetched_o(rx_fetched), .rx_index_i(rx_index),
+      .read_ep_o(status_ep), .halted_i(status_halted), .busy_i(busy_ring || busy_fetch || busy_flight || busy_rx_fetch || busy_rx),
       .producer_i(status_producer), .consumer_i(status_consumer), .cq_index_i(status_cq_index),
       .failed_i(chain_failed), .failed_ep_i(chain_end.ep), .failed_status_i(chain_end.status)
   );
@@ -183,19 +198,54 @@ module myr_nic
   logic [7:0]  close_status_bits;
   logic [LenW-1:0] alloc_start, alloc_field;
 
+  dma_req_t    send_fetch, rx_fetch;
+  logic        send_fetch_valid, rx_fetch_valid, fetch_turn, fetch_turn_q, rx_take, entry_valid;
+
   myr_fetch u_fetch (
       .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .fetched_form_i(fetched_form), .mrrs_i(mrrs),
       .doorbell_i(doorbell), .doorbell_ctrl_i(doorbell_ctrl), .doorbell_bad_o(doorbell_bad), .start_i(start),
-      .start_ep_i(start_ep), .ep_o(fetch_ep), .ctrl_i(fetch_ctrl), .base_i(fetch_base),
-      .consumer_i(fetch_consumer), .need_i(fetch_need), .finish_i(finish), .finish_ep_i(exec_ep), .req_o(fetch_req),
-      .req_valid_o(fetch_req_valid), .req_ready_i(fetch_req_ready), .done_i(read_done), .look_ep_i(look_ep),
-      .look_fetched_o(look_fetched), .look_failed_o(look_fetch_failed), .exec_ep_i(exec_ep),
+      .start_ep_i(start_ep), .ring_o(fetch_ep), .ctrl_i(fetch_ctrl), .base_i(fetch_base),
+      .consumer_i(fetch_consumer), .need_i(fetch_need), .finish_i(finish), .finish_ring_i(exec_ep), .req_o(send_fetch),
+      .req_valid_o(send_fetch_valid), .req_ready_i(fetch_req_ready && !fetch_turn), .done_i(read_done), .look_ring_i(look_ep),
+      .look_fetched_o(look_fetched), .look_failed_o(look_fetch_failed), .exec_ring_i(exec_ep),
       .exec_fetched_o(exec_fetched), .exec_failed_o(exec_fetch_failed), .status_ep_i(status_ep),
       .status_producer_o(status_producer), .status_busy_o(busy_fetch)
   );
 
+  // ---- receive rings -------------------------------------------------------------------------
+  logic [15:0] rx_fetch_consumer, place_index;
+  logic [3:0]  place_log2;
+  logic [2:0]  place_ahead, take_count;
+  logic [63:0] entry_addr;
+  logic [15:0] unused_look, unused_exec, unused_producer;
+  logic        unused_look_failed, unused_exec_failed;
+
+  myr_fetch #(.PerEp(2), .BytesLog2(3), .Batch(RxFetchBatch), .IdxW(RxSlotIdxW)) u_rx_fetch (
+      .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .fetched_form_i(rx_fetched), .mrrs_i(mrrs),
+      .doorbell_i(rx_doorbell), .doorbell_ctrl_i(rx_doorbell_ctrl), .doorbell_bad_o(rx_doorbell_bad), .start_i(start),
+      .start_ep_i(start_ep), .ring_o(rx_fetch_ring), .ctrl_i(rx_fetch_ctrl), .base_i(rx_fetch_base),
+      .consumer_i(rx_fetch_consumer), .need_i(8'd1), .finish_i(rx_take), .finish_ring_i(place_ring), .req_o(rx_fetch),
+      .req_valid_o(rx_fetch_valid), .req_ready_i(fetch_req_ready && fetch_turn), .done_i(read_done), .look_ring_i('0),
+      .look_fetched_o(unused_look), .look_failed_o(unused_look_failed), .exec_ring_i('0),
+      .exec_fetched_o(unused_exec), .exec_failed_o(unused_exec_failed), .status_ep_i(status_ep),
+      .status_producer_o(unused_producer), .status_busy_o(busy_rx_fetch)
+  );
+
+  // send and receive rings in turn
+  assign fetch_turn      = rx_fetch_valid && (fetch_turn_q || !send_fetch_valid);
+  assign fetch_req       = fetch_turn ? rx_fetch : send_fetch;
+  assign fetch_req_valid = rx_fetch_valid || send_fetch_valid;
+  always_ff @(posedge clk_i) if (rst_i || (fetch_req_valid && fetch_req_ready)) fetch_turn_q <= !rst_i && !fetch_turn;
+
+  myr_rx_ring u_rx_ring (
+      .clk_i, .rst_i, .word_i(word), .start_i(start), .start_ep_i(start_ep), .ring_i(place_ring), .log2_i(place_log2),
+      .ahead_i(place_ahead), .index_o(place_index), .valid_o(entry_valid), .addr_o(entry_addr), .take_i(rx_take),
+      .take_count_i(take_count), .fetch_ring_i(rx_fetch_ring), .fetch_index_o(rx_fetch_consumer),
+      .status_ep_i(status_ep), .status_index_o(rx_index)
+  );
+
   myr_send_ring u_ring (
-      .clk_i, .rst_i, .word_i(word), .ring_done_i(ring_done), .fetch_done_i(read_done.valid && read_done.fetch),
+      .clk_i, .rst_i, .word_i(word), .ring_done_i(ring_done), .fetch_done_i(read_done.valid && read_done.fetch && !read_done.rx),
       .fetch_done_ep_i(read_done.ep), .enable_i(enable), .start_i(start), .start_ep_i(start_ep), .look_ep_o(look_ep),
       .look_ctrl_i(look_ctrl), .look_fetched_i(look_fetched), .look_fetch_failed_i(look_fetch_failed),
       .look_halted_i(look_halted), .ready_o(ready), .grant_i(sched_take), .grant_ep_i(sched_ep),
@@ -281,7 +331,7 @@ module myr_nic
       .bus_master_i(bus_master), .vf_enable_i(vf_enable), .fetch_i(fetch_req), .fetch_valid_i(fetch_req_valid),
       .fetch_ready_o(fetch_req_ready), .pay_i(pay_req), .pay_valid_i(pay_valid), .pay_ready_o(pay_ready),
       .mrd_o(mrd), .mrd_valid_o(mrd_valid), .mrd_ready_i(mrd_ready), .extra_o(extra), .extra_slot_o(extra_slot),
-      .tag_busy_i(tag_busy), .tag_i(tag), .tag_rid_i(tag_rid), .tag_hit_o(tag_hit), .tag_fetch_o(tag_fetch), .tag_dest_o(tag_dest),
+      .tag_busy_i(tag_busy), .tag_i(tag), .tag_rid_i(tag_rid), .tag_hit_o(tag_hit), .tag_fetch_o(tag_fetch), .tag_rx_o(tag_rx), .tag_dest_o(tag_dest),
       .tag_left_o(tag_left), .tag_lower_o(tag_lower), .tag_advance_i(tag_advance),
       .tag_advance_bytes_i(tag_advance_bytes), .cpl_valid_i(cpl_in_valid), .cpl_tag_i(cpl_in_tag),
       .cpl_last_i(cpl_in_last), .cpl_status_i(cpl_in_status), .cpl_late_i(cpl_in_late), .done_o(read_done),
@@ -429,53 +479,149 @@ module myr_nic
       .filtered_group_o(filtered_group), .filtered_number_o(filtered_number)
   );
 
-  // jobs are dropped
-  assign job_ready      = 1'b1;
-  assign job_read_addr  = '0;
-  assign wire_job_ready = 1'b1;
-  assign rx_read_addr   = '0;
+  // sources of writes: interrupts, send completions, receive completions, payload
+  logic [3:0]  source_valid, source_next, source_done;
+  mwr_t        source[4];
+  logic [63:0] source_data[4];
+
+  // ---- placement -----------------------------------------------------------------------------
+  rx_segment_t rx_segment, placed;
+  logic        piece_valid, piece_ready, rx_segment_valid, rx_segment_ready;
+  logic        rx_grant, rx_drop, drop_ready, filter_tell, filter_held_q, word_valid, word_first, word_last;
+  rx_drop_e    rx_reason, filter_reason, filter_reason_q;
+  logic [15:0] rx_number, filter_number_q, tell_number, sum;
+  logic [LenW-1:0] rx_len;
+  logic [63:0] sum_word;
+  rx_copy_t    word_copy, sum_copy, out_copy;
+  logic        sum_done, hash_busy, hash_done, formed, out_first, out_last, rx_written;
+  logic [64*11-1:0] header;
+  logic [319:0] rss_key;
+  logic [31:0] hash, rss_rdata, statistics_rdata;
+  logic [2:0]  hash_kind;
+  logic [1:0]  rss_queue, rx_queue;
+  logic        rss_rd_ack, rss_wr_ack, statistics_rd_ack, statistics_wr_ack;
+  logic [7:0]  drop_ep_q;
+
+  myr_rx_place u_place (
+      .clk_i, .rst_i, .wire_i(wire_job), .wire_valid_i(wire_job_valid), .wire_ready_o(wire_job_ready), .sibling_i(job),
+      .sibling_valid_i(job_valid), .sibling_ready_o(job_ready), .bus_i(bus), .bus_master_i(bus_master),
+      .vf_enable_i(vf_enable), .ep_o(place_ep), .ctrl_i(place_ctrl), .ring_o(place_ring), .log2_o(place_log2),
+      .ahead_o(place_ahead), .index_i(place_index), .entry_valid_i(entry_valid), .entry_addr_i(entry_addr),
+      .take_o(rx_take), .take_count_o(take_count), .segment_o(placed), .segment_valid_o(piece_valid),
+      .segment_ready_i(piece_ready), .grant_o(rx_grant), .drop_o(rx_drop), .reason_o(rx_reason),
+      .number_o(rx_number), .len_o(rx_len), .drop_ready_i(drop_ready)
+  );
+
+  myr_fifo #(.Width($bits(rx_segment_t)), .Depth(8)) u_segments (
+      .clk_i, .rst_i, .in_i(placed), .in_valid_i(piece_valid), .in_ready_o(piece_ready), .out_o(rx_segment),
+      .out_valid_o(rx_segment_valid), .out_ready_i(rx_segment_ready)
+  );
+
+  myr_dma_write u_write (
+      .clk_i, .rst_i, .mps_256_i(mps_256), .segment_i(rx_segment), .segment_valid_i(rx_segment_valid),
+      .segment_ready_o(rx_segment_ready), .rx_addr_o(rx_read_addr), .rx_data_i(rx_read_data), .frame_addr_o(job_read_addr),
+      .frame_data_i(job_read_data), .wire_done_o(wire_job_done), .sibling_done_o(job_done), .done_slot_o(job_done_slot),
+      .word_valid_o(word_valid), .word_first_o(word_first), .word_last_o(word_last), .word_o(sum_word),
+      .word_copy_o(word_copy), .hash_busy_i(sum_done || hash_busy), .formed_i(formed), .mwr_valid_o(source_valid[3]),
+      .mwr_o(source[3]), .mwr_data_o(source_data[3]), .mwr_next_i(source_next[3]), .mwr_done_i(source_done[3]),
+      .mwr_copy_o(out_copy), .mwr_first_o(out_first), .mwr_last_o(out_last)
+  );
+  assign rx_written = source_done[3] && out_last;
+
+  myr_rx_sum u_rx_sum (
+      .clk_i, .rst_i, .valid_i(word_valid), .first_i(word_first), .last_i(word_last), .word_i(sum_word),
+      .copy_i(word_copy), .done_o(sum_done), .sum_o(sum), .header_o(header), .copy_o(sum_copy)
+  );
+
+  // the copy and its sum wait for the hash
+  rx_copy_t    hash_copy_q;
+  logic [15:0] hash_sum_q;
+  always_ff @(posedge clk_i) if (sum_done) begin
+    hash_copy_q <= sum_copy;
+    hash_sum_q  <= sum;
+  end
+
+  myr_toeplitz u_toeplitz (
+      .clk_i, .rst_i, .start_i(sum_done), .header_i(header), .len_i(sum_copy.len), .key_i(rss_key), .busy_o(hash_busy),
+      .done_o(hash_done), .hash_o(hash), .kind_o(hash_kind)
+  );
+
+  myr_rss_table u_rss (
+      .clk_i, .rst_i, .req_i(hw_out.RSS_TABLE.req), .write_i(hw_out.RSS_TABLE.req_is_wr),
+      .addr_i(hw_out.RSS_TABLE.addr), .data_i(hw_out.RSS_TABLE.wr_data), .rd_ack_o(rss_rd_ack), .wr_ack_o(rss_wr_ack),
+      .data_o(rss_rdata), .key_ep_i(sum_copy.ep), .key_o(rss_key), .queue_ep_i(hash_copy_q.ep), .hash_i(hash[6:0]),
+      .queue_o(rss_queue)
+  );
+  assign rx_queue = (hash_copy_q.rss && hash_kind != 3'd0 && rss_queue <= hash_copy_q.queues) ? rss_queue : 2'd0;
+
+  myr_rx_statistics u_statistics (
+      .clk_i, .rst_i, .req_i(hw_out.RX_STATISTICS.req), .write_i(hw_out.RX_STATISTICS.req_is_wr),
+      .addr_i(hw_out.RX_STATISTICS.addr), .rd_ack_o(statistics_rd_ack), .wr_ack_o(statistics_wr_ack),
+      .data_o(statistics_rdata), .ep_i(place_ep), .grant_i(rx_grant), .len_i(rx_len), .drop_i(rx_drop),
+      .reason_i(rx_reason)
+  );
+
+  // one drop is told in a cycle: the MAC's first, then a filtered one (one cycle late at most), then placement's
+  assign filter_tell = !mac_drop && (filtered || filter_held_q);
+  assign drop_ready  = !mac_drop && !filtered && !filter_held_q;
+  assign filter_reason = filter_held_q ? filter_reason_q : filtered_group ? RxDropFilteredMulticast : RxDropFilteredUnicast;
+  assign tell_number = mac_drop ? rx_end_frame.number : filter_held_q ? filter_number_q
+                       : filtered ? filtered_number : rx_number;
   always_ff @(posedge clk_i) begin
-    job_done      <= job_valid && !rst_i;
-    job_done_slot <= job.slot;
-    wire_job_done <= wire_job_valid && !rst_i;
-    if (mac_drop) last_drop_q <= mac_drop_reason;
-    if (rst_i) last_drop_q <= rx_drop_e'(0);
+    if (filtered) begin
+      filter_reason_q <= filtered_group ? RxDropFilteredMulticast : RxDropFilteredUnicast;
+      filter_number_q <= filtered_number;
+    end
+    filter_held_q <= filtered && (mac_drop || filter_held_q) && !rst_i;
+    if (mac_drop || filter_tell || rx_drop) begin
+      last_drop_q <= mac_drop ? mac_drop_reason : filter_tell ? filter_reason : rx_reason;
+      drop_ep_q   <= (mac_drop || filter_tell) ? 8'd0 : 8'(place_ep);
+    end
+    if (rst_i) begin
+      last_drop_q <= rx_drop_e'(0);
+      drop_ep_q   <= '0;
+    end
   end
 
   // ---- completions ---------------------------------------------------------------------------
-  logic        mwr_valid, mwr_next, mwr_done, retire;
-  logic [15:0] mwr_rid, retire_index;
-  logic [63:0] mwr_addr, mwr_data;
-  logic [9:0]  mwr_dws;
+  logic        retire;
+  logic [15:0] retire_index;
+  posted_t     recv_posted, send_posted;
+  trace_lane_t rx_data_out, rx_cpl_out;
   logic [EpW-1:0] retire_ep;
   logic [3:0]  retire_count;
 
   myr_completion u_completion (
       .clk_i, .rst_i, .end_i(chain_end), .end_valid_i(chain_end_valid), .end_ready_o(chain_end_ready), .start_i(start),
       .start_ep_i(start_ep), .bus_i(bus), .bus_master_i(bus_master), .vf_enable_i(vf_enable),
-      .ep_o(cq_ep), .ctrl_i(cq_ctrl), .base_i(cq_base), .mwr_valid_o(mwr_valid), .mwr_rid_o(mwr_rid),
-      .mwr_addr_o(mwr_addr), .mwr_dws_o(mwr_dws), .mwr_data_o(mwr_data), .mwr_next_i(mwr_next), .mwr_done_i(mwr_done),
+      .ep_o(cq_ep), .ctrl_i(cq_ctrl), .base_i(cq_base), .mwr_valid_o(source_valid[1]), .mwr_o(source[1]),
+      .mwr_data_o(source_data[1]), .mwr_next_i(source_next[1]), .mwr_done_i(source_done[1]), .posted_o(send_posted),
       .retire_o(retire), .retire_ep_o(retire_ep), .retire_index_o(retire_index), .retire_count_o(retire_count),
       .status_ep_i(status_ep), .status_index_o(status_cq_index)
   );
 
-  // ---- interrupts ----------------------------------------------------------------------------
-  posted_t        send_posted;
-  logic [Endpoints-1:0] fire;
-  logic           irq_rd_ack, irq_wr_ack, msix_rd_ack, msix_wr_ack, irq_valid, irq_done, irq_pick, irq_pick_q;
-  logic           write_valid, write_next, write_done, write_busy_q;
-  logic [31:0]    irq_rdata, msix_rdata;
-  logic [63:0]    irq_data;
-  mwr_t           irq_mwr;
-  trace_lane_t    irq_out;
+  myr_rx_completion u_rx_completion (
+      .clk_i, .rst_i, .cycle_i, .result_valid_i(hash_done), .result_copy_i(hash_copy_q), .result_sum_i(hash_sum_q),
+      .result_hash_i(hash), .result_kind_i(hash_kind), .result_queue_i(rx_queue), .written_i(rx_written),
+      .formed_o(formed), .grant_i(rx_grant), .grant_ep_i(place_ep), .start_i(start), .start_ep_i(start_ep), .bus_i(bus),
+      .bus_master_i(bus_master), .vf_enable_i(vf_enable), .ep_o(rq_ep), .queue_o(rq_queue), .ctrl_i(rq_ctrl),
+      .base_i(rq_base), .mwr_valid_o(source_valid[2]), .mwr_o(source[2]), .mwr_data_o(source_data[2]),
+      .mwr_next_i(source_next[2]), .mwr_done_i(source_done[2]), .posted_o(recv_posted), .data_out_o(rx_data_out),
+      .cpl_out_o(rx_cpl_out), .status_ep_i(status_ep), .status_busy_o(busy_rx)
+  );
 
-  assign send_posted = '{valid: mwr_done, ep: retire_ep, cq: '0, index: retire_index + 16'(retire_count),
-                         count: retire_count};
+  // ---- interrupts ----------------------------------------------------------------------------
+  logic [Endpoints-1:0] fire;
+  logic           irq_rd_ack, irq_wr_ack, msix_rd_ack, msix_wr_ack, write_valid, write_next, write_done;
+  logic [31:0]    irq_rdata, msix_rdata;
+  logic [63:0]    write_data;
+  mwr_t           write;
+  trace_lane_t    irq_out;
 
   myr_interrupt u_interrupt (
       .clk_i, .rst_i, .cycle_i, .req_i(hw_out.IRQ_TABLE.req), .write_i(hw_out.IRQ_TABLE.req_is_wr),
       .addr_i(hw_out.IRQ_TABLE.addr), .data_i(hw_out.IRQ_TABLE.wr_data), .rd_ack_o(irq_rd_ack), .wr_ack_o(irq_wr_ack),
-      .data_o(irq_rdata), .enable_i(enable), .start_i(start), .start_ep_i(start_ep), .send_i(send_posted), .recv_i('0),
+      .data_o(irq_rdata), .enable_i(enable), .start_i(start), .start_ep_i(start_ep), .send_i(send_posted), .recv_i(recv_posted),
       .arm_i(arm), .fire_o(fire)
   );
 
@@ -484,20 +630,14 @@ module myr_nic
       .addr_i(hw_out.MSIX_TABLE.addr), .data_i(hw_out.MSIX_TABLE.wr_data), .rd_ack_o(msix_rd_ack),
       .wr_ack_o(msix_wr_ack), .data_o(msix_rdata), .msix_enable_i(msix_enable), .msix_mask_i(msix_mask), .bus_i(bus),
       .bus_master_i(bus_master), .vf_enable_i(vf_enable), .ep_o(irq_ep), .ctrl_i(irq_ctrl), .fire_i(fire),
-      .mwr_valid_o(irq_valid), .mwr_o(irq_mwr), .mwr_data_o(irq_data), .mwr_done_i(irq_done), .irq_out_o(irq_out)
+      .mwr_valid_o(source_valid[0]), .mwr_o(source[0]), .mwr_data_o(source_data[0]), .mwr_done_i(source_done[0]), .irq_out_o(irq_out)
   );
 
-  // an interrupt goes first; the choice stays until the write has left
-  assign irq_pick    = write_busy_q ? irq_pick_q : irq_valid;
-  assign write_valid = irq_pick ? irq_valid : mwr_valid;
-  assign mwr_next    = write_next && !irq_pick;
-  assign mwr_done    = write_done && !irq_pick;
-  assign irq_done    = write_done && irq_pick;
-
-  always_ff @(posedge clk_i) begin
-    irq_pick_q   <= irq_pick;
-    write_busy_q <= write_valid && !write_done && !rst_i;
-  end
+  myr_mwr_arb u_writes (
+      .clk_i, .rst_i, .valid_i(source_valid), .mwr_i(source), .data_i(source_data), .next_o(source_next),
+      .done_o(source_done), .valid_o(write_valid), .mwr_o(write), .data_o(write_data), .next_i(write_next),
+      .done_i(write_done)
+  );
 
   myr_endpoint_state u_state (
       .clk_i, .rst_i, .alloc_i(alloc), .alloc_ep_i(exec_ep), .retire_i(retire), .retire_ep_i(retire_ep),
@@ -507,7 +647,7 @@ module myr_nic
   );
 
   // ---- transmit side -------------------------------------------------------------------------
-  logic        sent, sent_fetch, sent_first;
+  logic        sent, sent_fetch, sent_rx, sent_first;
   logic [EpW-1:0] sent_ep;
   logic [15:0] sent_index;
   logic [12:0] sent_len;
@@ -515,10 +655,8 @@ module myr_nic
   myr_tlp_tx u_tx (
       .clk_i, .rst_i, .tx_o, .tx_valid_o, .tx_ready_i, .fc_i(tx_fc_i), .bus_i(bus), .cpl_i(cpl),
       .cpl_valid_i(cpl_valid), .cpl_ready_o(cpl_ready), .mwr_valid_i(write_valid),
-      .mwr_rid_i(irq_pick ? irq_mwr.rid : mwr_rid), .mwr_tag_i(irq_pick ? irq_mwr.tag : 8'h40),
-      .mwr_addr_i(irq_pick ? irq_mwr.addr : mwr_addr), .mwr_dws_i(irq_pick ? irq_mwr.dws : mwr_dws),
-      .mwr_data_i(irq_pick ? irq_data : mwr_data), .mwr_next_o(write_next), .mwr_done_o(write_done),
-      .mrd_i(mrd), .mrd_valid_i(mrd_valid), .mrd_ready_o(mrd_ready), .mrd_sent_o(sent), .mrd_sent_fetch_o(sent_fetch),
+      .mwr_i(write), .mwr_data_i(write_data), .mwr_next_o(write_next), .mwr_done_o(write_done),
+      .mrd_i(mrd), .mrd_valid_i(mrd_valid), .mrd_ready_o(mrd_ready), .mrd_sent_o(sent), .mrd_sent_fetch_o(sent_fetch), .mrd_sent_rx_o(sent_rx),
       .mrd_sent_first_o(sent_first), .mrd_sent_ep_o(sent_ep), .mrd_sent_index_o(sent_index), .mrd_sent_len_o(sent_len)
   );
 
@@ -534,7 +672,7 @@ module myr_nic
     hw_in.READ_ERRORS.count.incr    = cpl_in_valid && cpl_in_status != StatusOk;
     hw_in.READ_TIMEOUTS.count.incr  = timed_out;
     hw_in.UNEXPECTED_CPL.count.incr = unexpected;
-    hw_in.MMIO_DROPPED.count.incr   = dropped || doorbell_bad;
+    hw_in.MMIO_DROPPED.count.incr   = dropped || doorbell_bad || rx_doorbell_bad;
     hw_in.EP_TABLE.rd_ack  = table_rd_ack;
     hw_in.EP_TABLE.rd_data = table_rdata;
     hw_in.EP_TABLE.wr_ack  = table_wr_ack;
@@ -550,16 +688,16 @@ module myr_nic
     hw_in.TX_PAUSE.count.incr = wire_valid_o && wire_last_o && wire_pause;
     hw_in.LOCAL_FRAMES.count.incr = job_lane.valid;
     hw_in.SPOOFED_FRAMES.count.incr = spoofed;
-    hw_in.RX_NO_BUFFER.count.incr = 1'b0;
-    hw_in.INTERRUPTS.count.incr = irq_done;
+    hw_in.RX_NO_BUFFER.count.incr = rx_drop && (rx_reason == RxDropNoSmall || rx_reason == RxDropNoBig);
+    hw_in.INTERRUPTS.count.incr = source_done[0];
     hw_in.RX_LAST_DROP.reason.next = last_drop_q;
-    hw_in.RX_LAST_DROP.endpoint.next = '0;
+    hw_in.RX_LAST_DROP.endpoint.next = drop_ep_q;
     hw_in.PORT_TABLE = '{rd_ack: port_rd_ack, rd_data: port_rdata, wr_ack: port_wr_ack};
     hw_in.GROUP_TABLE = '{rd_ack: group_rd_ack, rd_data: group_rdata, wr_ack: group_wr_ack};
     hw_in.IRQ_TABLE = '{rd_ack: irq_rd_ack, rd_data: irq_rdata, wr_ack: irq_wr_ack};
     hw_in.MSIX_TABLE = '{rd_ack: msix_rd_ack, rd_data: msix_rdata, wr_ack: msix_wr_ack};
-    hw_in.RSS_TABLE = '{rd_ack: hw_out.RSS_TABLE.req && !hw_out.RSS_TABLE.req_is_wr, rd_data: '0, wr_ack: hw_out.RSS_TABLE.req && hw_out.RSS_TABLE.req_is_wr};
-    hw_in.RX_STATISTICS = '{rd_ack: hw_out.RX_STATISTICS.req && !hw_out.RX_STATISTICS.req_is_wr, rd_data: '0, wr_ack: hw_out.RX_STATISTICS.req && hw_out.RX_STATISTICS.req_is_wr};
+    hw_in.RSS_TABLE = '{rd_ack: rss_rd_ack, rd_data: rss_rdata, wr_ack: rss_wr_ack};
+    hw_in.RX_STATISTICS = '{rd_ack: statistics_rd_ack, rd_data: statistics_rdata, wr_ack: statistics_wr_ack};
   end
 
   // ---- trace ---------------------------------------------------------------------------------
@@ -581,9 +719,9 @@ module myr_nic
     else if (ring_done.valid)
       trace_o[TraceKindDoorbell] = '{valid: 1'b1, age: 4'd2 + 4'(ring_done.late), endpoint: ring_done.ep,
                                      index: 16'(ring_done.slot), info: 32'(ring_done.count)};
-    trace_o[TraceKindFetchOut] = '{valid: sent && sent_fetch, age: '0, endpoint: sent_ep, index: sent_index,
+    trace_o[TraceKindFetchOut] = '{valid: sent && sent_fetch && !sent_rx, age: '0, endpoint: sent_ep, index: sent_index,
                                    info: 32'(sent_len >> 4)};
-    trace_o[TraceKindFetchBack] = '{valid: read_done.valid && read_done.fetch && read_done.status == StatusOk,
+    trace_o[TraceKindFetchBack] = '{valid: read_done.valid && read_done.fetch && !read_done.rx && read_done.status == StatusOk,
                                     age: 4'd2 + 4'(read_done.late), endpoint: read_done.ep, index: read_done.index,
                                     info: 32'(read_done.count)};
     trace_o[TraceKindGrant] = '{valid: started, age: 4'd1, endpoint: exec_ep, index: head, info: '0};
@@ -606,8 +744,14 @@ module myr_nic
     trace_o[TraceKindRxFirst] = '{valid: rx_first, age: '0, endpoint: '0, index: rx_first_number, info: '0};
     trace_o[TraceKindRxLast] = '{valid: rx_last, age: 4'd1, endpoint: '0, index: rx_end_frame.number,
                                  info: 32'(rx_end_frame.len)};
-    trace_o[TraceKindRxDrop] = '{valid: mac_drop, age: '0, endpoint: '0, index: rx_end_frame.number,
-                                 info: 32'(mac_drop_reason)};
+    trace_o[TraceKindRxGrant] = '{valid: rx_grant, age: '0, endpoint: place_ep, index: rx_number, info: 32'(rx_len)};
+    trace_o[TraceKindRxWrite] = '{valid: source_done[3] && out_first, age: '0, endpoint: out_copy.ep,
+                                  index: out_copy.number, info: '0};
+    trace_o[TraceKindRxDataOut] = rx_data_out;
+    trace_o[TraceKindRxCplOut]  = rx_cpl_out;
+    trace_o[TraceKindRxDrop] = '{valid: mac_drop || filter_tell || rx_drop, age: '0,
+                                 endpoint: (mac_drop || filter_tell) ? '0 : place_ep, index: tell_number,
+                                 info: mac_drop ? 32'(mac_drop_reason) : filter_tell ? 32'(filter_reason) : 32'(rx_reason)};
   end
 endmodule
 `default_nettype wire

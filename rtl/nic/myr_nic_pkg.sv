@@ -168,6 +168,51 @@ package myr_nic_pkg;
     logic [15:0]       index;
   } arm_t;
 
+  /// One endpoint's copy of a frame.
+  typedef struct packed {
+    logic [EpW-1:0]  ep;
+    logic [15:0]     number;
+    logic [LenW-1:0] len;
+    logic            big;
+    logic            sibling;
+    logic [15:0]     buffer;   ///< index of its first buffer
+    logic            rss;
+    logic [1:0]      queues;   ///< receive queues - 1
+  } rx_copy_t;
+
+  /// What is to be written into one receive buffer, or the end of a job.
+  typedef struct packed {
+    logic                 end_job;  ///< nothing to write: all copies of the job are before this
+    logic [FrameW-1:0]    slot;     ///< where the bytes are, as in rx_job_t
+    logic [RxBufferW-1:0] base;
+    logic [LenW-1:0]      src;      ///< first byte of the frame
+    logic [LenW-1:0]      bytes;
+    logic [63:0]          addr;     ///< of that byte in memory
+    logic [15:0]          rid;
+    logic                 first;    ///< first of the copy
+    logic                 last;     ///< last of the copy
+    rx_copy_t             copy;
+  } rx_segment_t;
+
+  /// A receive completion to be written.
+  typedef struct packed {
+    logic [EpW-1:0]  ep;
+    logic [1:0]      rq;
+    logic [31:0]     hash;
+    logic [2:0]      hash_kind;
+    logic [31:0]     stamp;
+    logic [15:0]     buffer;
+    logic [LenW-1:0] len;
+    logic [15:0]     checksum;
+    logic            sibling;
+    logic            big;
+  } rx_entry_t;
+
+  /// Pad bytes before a frame in its first buffer.
+  localparam int unsigned RxPad = 2;
+  /// Entries of one fetch of a receive ring, and how far it goes ahead.
+  localparam int unsigned RxFetchBatch = 16;
+
   /// An upstream memory write: 4-byte granular payload with byte enables, as one MWr.
   typedef struct packed {
     logic [15:0] rid;
@@ -183,6 +228,7 @@ package myr_nic_pkg;
     logic        ring;    ///< into the ring SRAM
     logic        pio;     ///< ... by PIO, not by a fetch
     logic        frame;   ///< into the frame buffer
+    logic        rx;      ///< into the receive-ring SRAM
     logic [20:0] addr;    ///< byte address of the word (bits 2:0 are zero)
     logic [63:0] data;
     logic [7:0]  be;
@@ -201,12 +247,14 @@ package myr_nic_pkg;
   typedef struct packed {
     logic           valid;
     logic [EpW-1:0] ep;
+    logic           big;       ///< of a receive ring: the big one
     logic [15:0]    producer;
   } doorbell_t;
 
   /// A read to be made: payload of a frame slot, or descriptors for a ring.
   typedef struct packed {
     logic                  fetch;
+    logic                  rx;     ///< a fetch for a receive ring; bit 0 of `slot` tells the big one
     logic [EpW-1:0]        ep;
     mode_e                 mode;
     logic [FrameW-1:0]     slot;
@@ -224,6 +272,7 @@ package myr_nic_pkg;
     logic [63:0] addr;
     logic [12:0] len;      ///< bytes, 1 to 4096
     logic        fetch;    ///< for the trace
+    logic        rx;       ///< for the trace
     logic        first;    ///< for the trace
     logic [EpW-1:0] ep;
     logic [15:0] index;
@@ -233,6 +282,7 @@ package myr_nic_pkg;
   typedef struct packed {
     logic              valid;
     logic              fetch;
+    logic              rx;     ///< a fetch for a receive ring; bit 0 of `slot` tells the big one
     logic [EpW-1:0]    ep;
     logic [FrameW-1:0] slot;
     logic [15:0]       index;

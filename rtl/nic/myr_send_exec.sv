@@ -189,7 +189,7 @@ module myr_send_exec
   assign head_o       = (state_q == StHead) ? idx_q : head_q;
   assign next_idx     = idx_q + 16'd1;
   assign clear_slot_o = {ep_q, idx_q[SlotIdxW-1:0] & mask[SlotIdxW-1:0]};
-  assign dma_o = '{fetch: 1'b0, ep: ep_q, mode: ctrl_i.mode, slot: (state_q == StHead) ? slot_i : slot_q,
+  assign dma_o = '{fetch: 1'b0, rx: 1'b0, ep: ep_q, mode: ctrl_i.mode, slot: (state_q == StHead) ? slot_i : slot_q,
                    first: state_q == StHead, index: (state_q == StHead) ? idx_q : head_q, addr: d.addr,
                    len: LenW'(d.len),
                    dest: 21'({(state_q == StHead) ? slot_i : slot_q, off_q})};

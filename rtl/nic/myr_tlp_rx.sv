@@ -37,6 +37,10 @@ module myr_tlp_rx
     input  wire logic [Endpoints-1:0] pushed_i,
     /// Endpoints that take doorbells.
     input  wire logic [Endpoints-1:0] fetched_i,
+    /// Endpoints that take receive buffers by PIO.
+    input  wire logic [Endpoints-1:0] rx_pushed_i,
+    /// Endpoints that take doorbells of receive rings.
+    input  wire logic [Endpoints-1:0] rx_fetched_i,
     /// A TLP is between its header and its last word.
     output logic                      tag_busy_o,
     /// Tag and requester of the completion being received.
@@ -47,6 +51,8 @@ module myr_tlp_rx
     input  wire logic                 tag_hit_i,
     /// Its read's destination is the ring SRAM.
     input  wire logic                 tag_fetch_i,
+    /// Its read's destination is the receive-ring SRAM.
+    input  wire logic                 tag_rx_i,
     /// Byte address of the next byte.
     input  wire logic [20:0]          tag_dest_i,
     /// Bytes still to come.
@@ -63,6 +69,8 @@ module myr_tlp_rx
     output ring_done_t                ring_done_o,
     /// Doorbell.
     output doorbell_t                 doorbell_o,
+    /// Doorbell of a receive ring.
+    output doorbell_t                 rx_doorbell_o,
     /// A guest arms a completion ring.
     output arm_t                      arm_o,
     /// A completion TLP of an outstanding tag has been stored.
@@ -128,7 +136,8 @@ module myr_tlp_rx
   // ------------------------------------------------------------------------------------------
   // B: decode
   // ------------------------------------------------------------------------------------------
-  typedef enum logic [2:0] {KindDrop, KindRing, KindDoorbell, KindArm, KindControl, KindNonPosted, KindData, KindNoData} kind_e;
+  typedef enum logic [3:0] {KindDrop, KindRing, KindDoorbell, KindRxRing, KindRxDoorbell, KindArm, KindControl, KindNonPosted,
+                            KindData, KindNoData} kind_e;
 
   logic        is_mwr, is_cpl, long_header, has_data, poisoned;
   logic [10:0] dws;
@@ -180,6 +189,13 @@ module myr_tlp_rx
       else if (hit2 && !poisoned && be_ok) begin
         if (addr[15:0] == 16'(ApertureSendDoorbellAddr)) begin
           if (fetched_i[addr[21:16]] && dws == 11'd1 && fbe[1:0] == 2'b11) kind = KindDoorbell;
+        end else if (addr[15:0] == 16'(ApertureRxSmallDoorbellAddr) || addr[15:0] == 16'(ApertureRxBigDoorbellAddr)) begin
+          if (rx_fetched_i[addr[21:16]] && dws == 11'd1 && fbe[1:0] == 2'b11) kind = KindRxDoorbell;
+        end else if (addr[15:13] == 3'(ApertureRxSmallRingAddr >> 13)) begin
+          if (rx_pushed_i[addr[21:16]] && {1'b0, addr[11:2]} + 11'(dws) <= 11'(ApertureRxSmallRingSize >> 2)) begin
+            kind = KindRxRing;
+            dest = 21'({addr[21:16], addr[12:2], skip});
+          end
         end else if (addr[15:0] == 16'(ApertureArmAddr)) begin
           if ((pushed_i[addr[21:16]] || fetched_i[addr[21:16]]) && dws == 11'd1 && fbe == 4'hF) kind = KindArm;
         end else if (addr[15:14] == 2'(ApertureSendRingAddr >> 14) && pushed_i[addr[21:16]]
@@ -220,14 +236,15 @@ module myr_tlp_rx
   logic [13:0] left_q, left, left_after;
   logic [2:0]  low_q, low;
   logic        flush_q, flush_d;
-  logic        flush_ring_q, flush_frame_q;
-  logic        to_ring, to_frame;
+  logic        flush_ring_q, flush_frame_q, flush_rx_q;
+  logic        to_ring, to_frame, to_rx;
   logic        emit;
   logic [7:0]  be;
 
-  assign store    = kind == KindRing || kind == KindData;
+  assign store    = kind == KindRing || kind == KindRxRing || kind == KindData;
+  assign to_rx    = kind == KindRxRing || (kind == KindData && tag_rx_i);
   assign to_ring  = kind == KindRing || (kind == KindData && tag_fetch_i);
-  assign to_frame = kind == KindData && !tag_fetch_i;
+  assign to_frame = kind == KindData && !tag_fetch_i && !tag_rx_i;
 
   always_comb begin
     payload   = b_valid_q && has_data && (!b_first_q || !long_header);
@@ -314,6 +331,7 @@ module myr_tlp_rx
     if (b_valid_q && b_last_q) begin
       flush_ring_q  <= to_ring;
       flush_frame_q <= to_frame;
+      flush_rx_q    <= to_rx;
       kind_q        <= kind;
       end_dest_q    <= dest;
       end_count_q   <= count;
@@ -323,8 +341,9 @@ module myr_tlp_rx
     end
 
     word_o.ring  <= emit && (flush_q ? flush_ring_q : to_ring);
-    word_o.pio   <= flush_q ? kind_q == KindRing : kind == KindRing;
+    word_o.pio   <= (flush_q ? kind_q : kind) inside {KindRing, KindRxRing};
     word_o.frame <= emit && (flush_q ? flush_frame_q : to_frame);
+    word_o.rx    <= emit && (flush_q ? flush_rx_q : to_rx);
     if (emit) begin
       word_o.addr <= {waddr, 3'b000};
       word_o.data <= merged;
@@ -345,6 +364,11 @@ module myr_tlp_rx
     doorbell_o.valid    <= b_valid_q && b_last_q && kind == KindDoorbell;
     doorbell_o.ep       <= addr[21:16];
     doorbell_o.producer <= long_header ? beat_q[15:0] : beat_q[47:32];
+    doorbell_o.big      <= 1'b0;
+    rx_doorbell_o.valid    <= b_valid_q && b_last_q && kind == KindRxDoorbell;
+    rx_doorbell_o.ep       <= addr[21:16];
+    rx_doorbell_o.big      <= addr[3];
+    rx_doorbell_o.producer <= long_header ? beat_q[15:0] : beat_q[47:32];
     arm_o.valid         <= b_valid_q && b_last_q && kind == KindArm;
     arm_o.ep            <= addr[21:16];
     arm_o.cq            <= long_header ? beat_q[18:16] : beat_q[50:48];
@@ -373,6 +397,8 @@ module myr_tlp_rx
       end_q             <= 1'b0;
       word_o.ring       <= 1'b0;
       word_o.frame      <= 1'b0;
+      word_o.rx         <= 1'b0;
+      rx_doorbell_o.valid <= 1'b0;
       ring_done_o.valid <= 1'b0;
       cpl_valid_o       <= 1'b0;
       doorbell_o.valid  <= 1'b0;
@@ -406,7 +432,7 @@ module myr_tlp_rx
   always_ff @(posedge clk_i)
     if (!rst_i) begin
       assert (!(payload && flush_q)) else $error("myr_tlp_rx: a payload beat came in the cycle of the flush");
-      if (word_o.ring || word_o.frame) assert (word_o.be != 8'd0) else $error("myr_tlp_rx: a word without bytes");
+      if (word_o.ring || word_o.frame || word_o.rx) assert (word_o.be != 8'd0) else $error("myr_tlp_rx: a word without bytes");
     end
 `endif
 endmodule

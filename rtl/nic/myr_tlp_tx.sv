@@ -1,5 +1,5 @@
 `default_nettype none
-/// Upstream TLPs: answers to MMIO reads first, then completion writes, then read requests, each as its credits
+/// Upstream TLPs: answers to MMIO reads first, then writes, then read requests, each as its credits
 /// allow. A class without credits never holds another.
 module myr_tlp_tx
   import myr_pkg::*;
@@ -25,19 +25,13 @@ module myr_tlp_tx
     input  wire logic        cpl_valid_i,
     /// Its last beat has left.
     output logic             cpl_ready_o,
-    /// Completion write offered.
+    /// Write offered.
     input  wire logic        mwr_valid_i,
-    /// Requester ID.
-    input  wire logic [15:0] mwr_rid_i,
-    /// Tag: what kind of write it is.
-    input  wire logic [7:0]  mwr_tag_i,
-    /// First byte, DW aligned.
-    input  wire logic [63:0] mwr_addr_i,
-    /// Payload DWs: 1, or an even number.
-    input  wire logic [9:0]  mwr_dws_i,
+    /// The write.
+    input  wire mwr_t        mwr_i,
     /// Payload, 8 bytes.
     input  wire logic [63:0] mwr_data_i,
-    /// Next 8 bytes.
+    /// These 8 bytes are taken.
     output logic             mwr_next_o,
     /// Last beat has left.
     output logic             mwr_done_o,
@@ -51,6 +45,8 @@ module myr_tlp_tx
     output logic             mrd_sent_o,
     /// It was a descriptor fetch.
     output logic             mrd_sent_fetch_o,
+    /// ... of a receive ring.
+    output logic             mrd_sent_rx_o,
     /// It was the first of its chain.
     output logic             mrd_sent_first_o,
     /// Endpoint.
@@ -84,7 +80,7 @@ module myr_tlp_tx
 
   // limit - consumed - needed, modulo the field: in the lower half means enough (PCIe 3.0, 2.6.1.2)
   always_comb begin
-    mwr_units = (12'(mwr_dws_i) + 12'd3) >> 2;
+    mwr_units = (12'(mwr_i.dws) + 12'd3) >> 2;
     ph_room   = fc_i.ph - ph_q - 8'd1;
     pd_room   = fc_i.pd - pd_q - mwr_units;
     nph_room  = fc_i.nph - nph_q - 8'd1;
@@ -93,7 +89,7 @@ module myr_tlp_tx
     sel_cpl   = cpl_valid_i;
     sel_mwr   = !sel_cpl && mwr_valid_i && ok_mwr;
     sel_mrd   = !sel_cpl && !sel_mwr && mrd_valid_i && ok_mrd;
-    mwr_long  = mwr_addr_i[63:32] != 32'd0;
+    mwr_long  = mwr_i.addr[63:32] != 32'd0;
     mrd_long  = mrd_i.addr[63:32] != 32'd0;
     mrd_dws   = 11'((14'(mrd_i.len) + 14'(mrd_i.addr[1:0]) + 14'd3) >> 2);
     end_lsb   = mrd_i.addr[1:0] + mrd_i.len[1:0];  // first byte after the range
@@ -111,9 +107,10 @@ module myr_tlp_tx
   assign cpl_ready_o = take && tx_o.last && src_q == SrcCpl;
   assign mwr_done_o  = take && tx_o.last && src_q == SrcMwr;
   // with a 3-DW header the first 8 bytes are taken with the second header beat
-  assign mwr_next_o  = take && src_q == SrcMwr && ((state_q == StHead1 && !long_q) || (state_q == StData && left_q > 10'd1));
+  assign mwr_next_o  = take && src_q == SrcMwr && ((state_q == StHead1 && !long_q) || (state_q == StData && (long_q || left_q > 10'd1)));
   assign mrd_sent_o       = take && tx_o.last && src_q == SrcMrd;
   assign mrd_sent_fetch_o = mrd_q.fetch;
+  assign mrd_sent_rx_o    = mrd_q.rx;
   assign mrd_sent_first_o = mrd_q.first;
   assign mrd_sent_ep_o    = mrd_q.ep;
   assign mrd_sent_index_o = mrd_q.index;
@@ -151,11 +148,11 @@ module myr_tlp_tx
         end else if (sel_mwr) begin
           src_q   <= SrcMwr;
           long_q  <= mwr_long;
-          left_q  <= mwr_dws_i;
-          dw_q[0] <= {mwr_long ? TlpMWr64 : TlpMWr32, 14'd0, mwr_dws_i};
-          dw_q[1] <= {mwr_rid_i, mwr_tag_i, (mwr_dws_i == 10'd1) ? 8'h0F : 8'hFF};
-          dw_q[2] <= mwr_long ? mwr_addr_i[63:32] : mwr_addr_i[31:0];
-          dw_q[3] <= mwr_addr_i[31:0];
+          left_q  <= mwr_i.dws;
+          dw_q[0] <= {mwr_long ? TlpMWr64 : TlpMWr32, 14'd0, mwr_i.dws};
+          dw_q[1] <= {mwr_i.rid, mwr_i.tag, mwr_i.last_be, mwr_i.first_be};
+          dw_q[2] <= mwr_long ? mwr_i.addr[63:32] : mwr_i.addr[31:0];
+          dw_q[3] <= mwr_i.addr[31:0];
           ph_q    <= ph_q + 8'd1;
           pd_q    <= pd_q + mwr_units;
           state_q <= StHead0;

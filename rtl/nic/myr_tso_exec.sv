@@ -196,7 +196,7 @@ module myr_tso_exec
     dma_valid_o       = 1'b0;
     started_o         = 1'b0;
     halt_o            = 1'b0;
-    dma_o = '{fetch: 1'b0, ep: ep_i, mode: ctrl_i.mode, slot: slot_q, first: 1'b0, index: head_i, addr: d.addr,
+    dma_o = '{fetch: 1'b0, rx: 1'b0, ep: ep_i, mode: ctrl_i.mode, slot: slot_q, first: 1'b0, index: head_i, addr: d.addr,
               len: LenW'(d.len), dest: 21'({slot_q, header_q})};
     unique case (state_q)
       StIdle: begin

@@ -1,0 +1,201 @@
+`default_nettype none
+/// Placement: takes jobs from the wire and from siblings and finds, endpoint by endpoint, the buffers each copy goes
+/// to. Nothing is used of an endpoint's rings unless all that a copy needs is there.
+///
+/// A sibling's job waits for at most one job of the wire. A copy takes three cycles and one for each buffer.
+module myr_rx_place
+  import myr_abi_pkg::*;
+  import myr_nic_pkg::*;
+(
+    /// Clock.
+    input  wire logic                 clk_i,
+    /// Synchronous reset.
+    input  wire logic                 rst_i,
+    /// Job from the wire.
+    input  wire rx_job_t              wire_i,
+    /// It is offered.
+    input  wire logic                 wire_valid_i,
+    /// It is taken.
+    output logic                      wire_ready_o,
+    /// Job from a sibling.
+    input  wire rx_job_t              sibling_i,
+    /// It is offered.
+    input  wire logic                 sibling_valid_i,
+    /// It is taken.
+    output logic                      sibling_ready_o,
+    /// Captured bus number.
+    input  wire logic [7:0]           bus_i,
+    /// Bus master enable.
+    input  wire logic                 bus_master_i,
+    /// Endpoint functions are enabled.
+    input  wire logic                 vf_enable_i,
+    /// Endpoint of the copy.
+    output logic [EpW-1:0]            ep_o,
+    /// Its set-up.
+    input  wire rx_ctrl_t             ctrl_i,
+    /// Its ring in use, bit 0: the big one.
+    output logic [EpW:0]              ring_o,
+    /// Entries of that ring, log2.
+    output logic [3:0]                log2_o,
+    /// Entry to read, counted from the next one to use.
+    output logic [2:0]                ahead_o,
+    /// Next entry to use.
+    input  wire logic [15:0]          index_i,
+    /// The entry read in the last cycle is valid.
+    input  wire logic                 entry_valid_i,
+    /// Its address.
+    input  wire logic [63:0]          entry_addr_i,
+    /// Use entries.
+    output logic                      take_o,
+    /// How many.
+    output logic [2:0]                take_count_o,
+    /// What to write into one buffer, or the end of a job.
+    output rx_segment_t               segment_o,
+    /// It is offered.
+    output logic                      segment_valid_o,
+    /// It is taken.
+    input  wire logic                 segment_ready_i,
+    /// A copy has its buffers.
+    output logic                      grant_o,
+    /// A copy is dropped.
+    output logic                      drop_o,
+    /// Why.
+    output rx_drop_e                  reason_o,
+    /// Frame number of the copy.
+    output logic [15:0]               number_o,
+    /// Its bytes.
+    output logic [LenW-1:0]           len_o,
+    /// A drop can be told.
+    input  wire logic                 drop_ready_i
+);
+  localparam int unsigned MaxBuffers = (MaxFrame + RxPad + 2047) / 2048;
+
+  typedef enum logic [2:0] {StJob, StCheck, StEntry, StEmit, StDrop, StEnd} state_e;
+
+  state_e          state_q;
+  rx_job_t         job_q;
+  logic            turn_q;             // the last job was the wire's: a sibling goes next
+  logic [EpW-1:0]  ep;
+  logic            big, allowed, refused, refused_q, final_entry;
+  logic [2:0]      need, at_q;         // buffers of the copy; the one being looked at
+  logic [LenW-1:0] room, from, bytes;  // bytes of the frame in this buffer, and where they start
+  logic [15:0]     rid, first_q;
+  logic [63:0]     addr;
+  logic [63:0]     addr_q[MaxBuffers];
+  rx_drop_e        reason_q;
+  logic [Endpoints-1:0] rest;
+
+  always_comb begin
+    ep = '0;
+    if (|job_q.dest) for (int unsigned e = Endpoints; e > 0; e--) if (job_q.dest[e-1]) ep = EpW'(e - 1);
+  end
+  assign rest = job_q.dest & (job_q.dest - Endpoints'(1));
+
+  assign wire_ready_o    = state_q == StJob && !(turn_q && sibling_valid_i);
+  assign sibling_ready_o = state_q == StJob && !(wire_valid_i && !turn_q);
+
+  assign ep_o     = ep;
+  assign big      = job_q.len > ctrl_i.small_max;
+  assign ring_o   = {ep, big};
+  assign log2_o   = big ? ctrl_i.big_log2 : ctrl_i.small_log2;
+  assign need     = big ? 3'((job_q.len + LenW'(RxPad - 1) + (LenW'(1) << ctrl_i.buffer_log2)) >> ctrl_i.buffer_log2) : 3'd1;
+  assign ahead_o  = (state_q == StEntry) ? at_q + 3'd1 : 3'd0;
+
+  // piece of buffer at_q: the first buffer has pad bytes before it
+  always_comb begin
+    addr  = (state_q == StEmit) ? addr_q[at_q] : {entry_addr_i[63:1], 1'b0};
+    from  = '0;
+    room  = (LenW'(1) << ctrl_i.buffer_log2) - LenW'(RxPad);
+    if (at_q == 3'd0) addr = addr + 64'(RxPad);
+    else begin
+      from = (LenW'(at_q) << ctrl_i.buffer_log2) - LenW'(RxPad);
+      room = LenW'(1) << ctrl_i.buffer_log2;
+    end
+    bytes = job_q.len - from;
+    if (big && bytes > room) bytes = room;
+  end
+
+  myr_authorise u_authorise (
+      .ep_i(ep), .mode_i(ctrl_i.mode), .addr_i(addr), .len_i(bytes), .write_i(1'b1), .bus_i, .bus_master_i, .vf_enable_i,
+      .ok_o(allowed), .rid_o(rid)
+  );
+
+  assign final_entry  = at_q + 3'd1 == need;
+  assign refused      = refused_q || !allowed;
+  assign take_o       = state_q == StEntry && entry_valid_i && final_entry;
+  assign take_count_o = need;
+  assign grant_o      = take_o && !refused;
+  assign drop_o       = state_q == StDrop && drop_ready_i;
+  assign reason_o     = reason_q;
+  assign number_o     = job_q.number;
+  assign len_o        = job_q.len;
+
+  assign segment_valid_o = state_q == StEmit || state_q == StEnd;
+  assign segment_o = '{
+      end_job: state_q == StEnd, slot: job_q.slot, base: job_q.base, src: from, bytes: bytes, addr: addr, rid: rid,
+      first: at_q == 3'd0, last: final_entry,
+      copy: '{ep: ep, number: job_q.number, len: job_q.len, big: big, sibling: job_q.sibling, buffer: first_q,
+              rss: ctrl_i.rss, queues: ctrl_i.queues}
+  };
+
+  always_ff @(posedge clk_i) begin
+    unique case (state_q)
+      StJob: if (wire_valid_i || sibling_valid_i) begin
+        job_q   <= wire_ready_o && wire_valid_i ? wire_i : sibling_i;
+        turn_q  <= wire_ready_o && wire_valid_i;
+        state_q <= StCheck;
+      end
+      StCheck: begin
+        at_q      <= '0;
+        refused_q <= 1'b0;
+        state_q   <= StEntry;
+        if (!ctrl_i.enable) begin
+          reason_q <= RxDropDisabled;
+          state_q  <= StDrop;
+        end else if (job_q.len > ctrl_i.max_frame) begin
+          reason_q <= RxDropTooLong;
+          state_q  <= StDrop;
+        end
+      end
+      StEntry: begin
+        addr_q[at_q] <= {entry_addr_i[63:1], 1'b0};
+        refused_q    <= refused;
+        at_q         <= at_q + 3'd1;
+        if (!entry_valid_i) begin
+          reason_q <= big ? RxDropNoBig : RxDropNoSmall;
+          state_q  <= StDrop;
+        end else if (final_entry) begin
+          first_q  <= index_i;
+          at_q     <= '0;
+          reason_q <= RxDropRefused;
+          state_q  <= refused ? StDrop : StEmit;
+        end
+      end
+      StEmit: if (segment_ready_i) begin
+        at_q <= at_q + 3'd1;
+        if (final_entry) begin
+          job_q.dest <= rest;
+          state_q    <= (rest == '0) ? StEnd : StCheck;
+        end
+      end
+      StDrop: if (drop_ready_i) begin
+        job_q.dest <= rest;
+        state_q    <= (rest == '0) ? StEnd : StCheck;
+      end
+      default: if (segment_ready_i) state_q <= StJob;
+    endcase
+    if (rst_i) begin
+      state_q <= StJob;
+      turn_q  <= 1'b0;
+    end
+  end
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i)
+    if (!rst_i && state_q == StEntry) begin
+      assert (need != 3'd0 && need <= 3'(MaxBuffers)) else $error("myr_rx_place: a frame needs more buffers than there are places");
+      assert (job_q.dest != '0) else $error("myr_rx_place: a job for nobody");
+    end
+`endif
+endmodule
+`default_nettype wire
