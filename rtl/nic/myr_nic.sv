@@ -737,7 +737,7 @@ module myr_nic
                                    index: wire_head_q, info: 32'(wire_len_q)};
     trace_o[TraceKindRxLocal] = job_lane;
     trace_o[TraceKindCplOut] = '{valid: retire, age: '0, endpoint: retire_ep, index: retire_index,
-                                 info: 32'(retire_count)};
+                                 info: {source[1].tag, 20'd0, retire_count}};
     trace_o[TraceKindIrqOut] = irq_out;
     trace_o[TraceKindFailed] = '{valid: chain_failed, age: '0, endpoint: chain_end.ep, index: chain_head,
                                  info: 32'(chain_end.status)};

@@ -114,7 +114,7 @@ void Upstream::land_write(uint64_t cycle, const Tlp& tlp) {
         return;
     }
     store(tlp, r);
-    if (kind == kSendCompletion) trace_.add({cycle, kTraceCplVisible, requester, 0, byte_count(r)});
+    if (kind == kSendCompletion) trace_.add({cycle, kTraceCplVisible, requester, r.tag, byte_count(r)});
     if (kind == kRecvCompletion) trace_.add({cycle, kTraceRxCplVisible, requester, r.tag, byte_count(r)});
     waits_.landed(r.address);
 }
