@@ -235,7 +235,7 @@ class Receiver:
     async def map(self, pages: DevicePages) -> ReceiveSetup:
         """Allocate and map buffers and rings; what the hypervisor is to program."""
         config = self.config
-        for ring in self._rings():
+        for ring in self.rings():
             await ring.map(pages)
         per_queue = -(-self._queue_entries * _CPL // PAGE_SIZE)
         bases = []
@@ -291,7 +291,7 @@ class Receiver:
         self._turn += 1
         if frames:
             self.counts.frames += len(frames)
-            for ring in self._rings():
+            for ring in self.rings():
                 ring.refill()
         return frames
 
@@ -316,13 +316,14 @@ class Receiver:
             value = (queue.number + 1) << Aperture.ARM_QUEUE_S | queue.index & Aperture.ARM_INDEX_M
             self._machine.mmio_write(self._arm, _WORD.pack(value))
 
-    def _rings(self) -> Sequence[BufferRing]:
+    def rings(self) -> Sequence[BufferRing]:
+        """The small ring, if there is one, and the big one."""
         return (self._big,) if self._small is None else (self._small, self._big)
 
     @property
     def buffer_posts(self) -> int:
         """Times that buffers were handed to the NIC."""
-        return sum(ring.posts for ring in self._rings())
+        return sum(ring.posts for ring in self.rings())
 
     def _take(self, queue: _Queue, budget: int, frames: list[ReceivedFrame]) -> None:
         """Move frames of one queue to `frames` until there are none or `budget` is reached."""

@@ -1,4 +1,4 @@
-"""Closed-form latency of an uncontended send: each stage to the cycle, from sizes, addresses and the machine's settings.
+"""Closed-form latency of an uncontended send or receive: each stage to the cycle, from sizes, addresses and the machine's settings.
 
 Uncontended: nothing else moves, the IOTLB hits, latencies are constant. Stages are those of `tb.ledger.stages`. The
 constants are properties of the RTL, each with the blocks that spend it; a test holds RTL and model equal.
@@ -36,6 +36,14 @@ TAG_TO_READ: Final = 5
 """A completion's last beat to the last beat of the MRd that waited for its tag: myr_tlp_rx 2, tag free 1, MRd 2."""
 RESERVED_TAGS: Final = 2
 """Tags that only descriptor fetches take (myr_dma_read)."""
+LAST_TO_GRANT: Final = 5
+"""myr_mac_rx 1, myr_rx_buffer 1, myr_rx_dispatch 1, myr_rx_place: check, entry of the first buffer 2; each further
+buffer is one cycle more."""
+GRANT_TO_WRITE: Final = 6
+"""To the first beat of the first write: myr_rx_place 1, myr_dma_write: two words read and joined 3, myr_mwr_arb and
+myr_tlp_tx 2."""
+WRITE_TO_COMPLETION: Final = 8
+"""myr_rx_completion: formed, picked, address 3, myr_tlp_tx 1, four beats of MWr 4."""
 LINK: Final = 1
 """Register of each direction of the link (myr_link)."""
 IOMMU: Final = 3
@@ -210,3 +218,38 @@ def stages(form: PacketForm, length: int, pieces: Sequence[tuple[int, int]], mac
     return found
 
 
+def _write_beats(address: int, length: int) -> int:
+    """Beats of a payload write: header, then whole DWs."""
+    header = 4 if address >> 32 else 3
+    dws = -(-(address % 4 + length) // 4)
+    return -(-(header + dws) // 2)
+
+
+def _writes(buffers: Sequence[tuple[int, int]], mps: int) -> list[int]:
+    """Beats of each payload write of a frame: each buffer up to the next boundary of MPS."""
+    found = []
+    for start, size in buffers:
+        address, left = start, size
+        while left:
+            part = min(left, mps - address % mps)
+            found.append(_write_beats(address, part))
+            address, left = address + part, left - part
+    return found
+
+
+def receive_stages(length: int, buffers: Sequence[tuple[int, int]], machine: Machine) -> dict[str, int]:
+    """Cycles of each stage of one frame of `length` bytes from the wire, in order.
+
+    `buffers`: bus address of the first byte and bytes in each receive buffer that it takes. A frame from a sibling is
+    never uncontended: its sender's completion takes the same link.
+    """
+    link = _Link(machine.ack_interval)
+    sent = [link.take(0, beats) for beats in _writes(buffers, machine.mps)]
+    return {
+        "arrival": on_wire(length),
+        "to buffers": LAST_TO_GRANT + len(buffers) - 1,
+        "to first write": GRANT_TO_WRITE + sent[0],
+        "writes": sent[-1] - sent[0],
+        "to completion": WRITE_TO_COMPLETION,
+        "completion visible": LINK + IOMMU + machine.write_latency,
+    }
