@@ -125,7 +125,8 @@ module myr_tlp_tx
         tx_o.half = (src_q == SrcMrd && !long_q) || (src_q == SrcCpl && left_q == 10'd0);
       end
       StData: begin
-        tx_o.data = long_q ? mwr_data_i : {mwr_data_i[31:0], hold_q};
+        // the source may have moved on when only the held half is left
+        tx_o.data = long_q ? mwr_data_i : {(left_q == 10'd1) ? 32'd0 : mwr_data_i[31:0], hold_q};
         tx_o.last = left_q <= 10'd2;
         tx_o.half = left_q == 10'd1;
       end

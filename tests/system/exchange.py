@@ -173,6 +173,8 @@ async def run(
     """Boot, open every guest, send everything, receive until nothing comes any more, close."""
     hypervisor = Hypervisor(platform, seed=seed, max_payload=max_payload, max_read=max_read)
     await hypervisor.boot()
+    # where the link stalls half of the time a completion may take longer than the default allows
+    hypervisor.endpoints.write(NicControl.READ_TIMEOUT, NicControl.READ_TIMEOUT_CYCLES_M)
     outcome = Outcome()
     nics = []
     for number, guest in enumerate(plan.guests):

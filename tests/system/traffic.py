@@ -123,6 +123,8 @@ async def run(platform: Platform, gather: Gather, guests: list[Guest], *, seed: 
     """Boot, open a NIC for each guest, send everything, close. `owns_device`: the only guest owns the NIC (native)."""
     hypervisor = Hypervisor(platform, seed=seed, max_payload=max_payload, max_read=max_read)
     await hypervisor.boot()
+    # where the link stalls half of the time a completion may take longer than the default allows
+    hypervisor.endpoints.write(NicControl.READ_TIMEOUT, NicControl.READ_TIMEOUT_CYCLES_M)
     outcome = Outcome()
     nics = []
     for number, guest in enumerate(guests):
