@@ -42,7 +42,7 @@ HEADER: Final = 14
 @cocotb.test
 async def measure(dut: SimHandleBase) -> None:
     case = CASES[os.environ[CASE_VARIABLE]]
-    platform = RtlPlatform(dut, HostConfig(mps=MAX_PAYLOAD, mrrs=MAX_READ))
+    platform = RtlPlatform(dut, HostConfig(mps=MAX_PAYLOAD, mrrs=MAX_READ, peer_pause=True))
     hypervisor = Hypervisor(platform)
     await hypervisor.boot()
     receive = None
