@@ -14,6 +14,7 @@ from sw.abi.registers import Status
 from sw.platform import CYCLE_NS
 from tb.ledger.decode import EndpointSetup, Packet, decode
 from tb.ledger.receive import Delivery, decode_receive
+from tb.ledger.row import LedgerError
 from tb.ledger.stages import Stamp
 from tb.tap.config import WIRE
 
@@ -44,11 +45,13 @@ def times(
         if send.status == Status.OK and Stamp.WIRE_LAST in send.stamps:
             note(hosts[send.endpoint], WIRE, send.stamps[Stamp.DOORBELL], send.stamps[Stamp.WIRE_LAST])
     for delivery in received.deliveries:
-        end = delivery.stamps[Stamp.RX_CPL_VISIBLE]
+        end = delivery.stamps.get(Stamp.RX_CPL_VISIBLE)
+        if end is None:
+            raise LedgerError(f"{delivery}: its completion left but was never visible")
         if delivery.sender is None:
             note(WIRE, hosts[delivery.endpoint], delivery.stamps[Stamp.RX_FIRST], end)
         else:
-            sender = _sender(chains[delivery.sender], delivery)
+            sender = _sender(chains.get(delivery.sender, []), delivery)
             note(hosts[sender.endpoint], hosts[delivery.endpoint], sender.stamps[Stamp.DOORBELL], end)
     return found
 
@@ -56,6 +59,8 @@ def times(
 def _sender(chains: list[Packet], delivery: Delivery) -> Packet:
     """Of the chains with the same 16-bit head, the last one that had begun."""
     begun = [chain for chain in chains if chain.stamps[Stamp.GRANT] <= delivery.stamps[Stamp.RX_LOCAL]]
+    if not begun:
+        raise LedgerError(f"{delivery}: no chain of its sender {delivery.sender} had begun")
     return begun[-1]
 
 
