@@ -9,7 +9,7 @@ from sw.guest.virtual_nic import VirtualNic
 from sw.platform import CYCLE_NS, Platform
 from tb.tap.vnet import Packet
 
-RECEIVE_NS: Final = 1_000_000_000
+RECEIVE_NS: Final = 10_000_000
 """Simulated time after which a receiver that got nothing looks whether it is still wanted."""
 _STAMP_M: Final = 0xFFFF_FFFF
 

@@ -25,7 +25,7 @@ from tb.tap import control
 from tb.tap.config import DEVICE, MTU, WIRE, WIRE_MAC, TapConfig
 from tb.tap.driver import GuestDriver
 from tb.tap.namespaces import TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6
-from tb.tap.pump import Guest, Left, Line, Pump, Tap
+from tb.tap.pump import QUIET_NS, Guest, Left, Line, Pump, Tap
 from tb.tap.service import Service, Trace, write_captures
 
 GUEST_OFFLOADS: Final = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6
@@ -34,6 +34,8 @@ RING_ENTRIES: Final = 512
 RECEIVE_ENTRIES: Final = 512
 """Buffers of each ring: more than all sockets may have under way to one guest."""
 BUFFER_PAGES: Final = 256
+DRAIN_NS: Final = 100_000_000
+"""Bound of the wait for full rings to empty."""
 DOMAIN_PAGES: Final = 2048
 NIC_COUNTERS: Final = {
     "frames_sent": NicControl.FRAMES,
@@ -109,7 +111,13 @@ async def serve(
         ]
         for guest, driver in zip(guests, drivers, strict=True):
             guest.driver = driver
-        service = Service(end, pump, platform.now, trace)
+
+        async def quiet() -> None:
+            for nic in nics:
+                await nic.drain(DRAIN_NS)
+            await platform.sleep(QUIET_NS)
+
+        service = Service(end, pump, platform.now, quiet, trace)
         counters: list[dict[str, int]] = []
         began = platform.now()
 

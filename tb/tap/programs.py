@@ -69,7 +69,9 @@ def call(namespace: Namespace, *command: str, count: int = 0) -> str:
         process.kill()
         process.wait()
     if process.returncode:
-        raise ProgramError(f"{' '.join(command)}: exit status {process.returncode}: {(err + out).strip()[-400:]}")
+        raise ProgramError(
+            f"{' '.join(command)}: exit status {process.returncode}: {(err.strip() or out.strip())[-400:]}"
+        )
     return out
 
 
@@ -130,7 +132,10 @@ def iperf(source: Namespace, target: Namespace, address: str, count: int) -> dic
     """
     with server(target, IPERF_PORT, "iperf3", "-s", "-1", "-B", address):
         out = call(source, "iperf3", "-c", address, "-n", str(count), "-J", count=count)
-    end = json.loads(out)["end"]
+    said = json.loads(out)
+    if "error" in said:
+        raise ProgramError(f"iperf3 to {address}: {said['error']}")
+    end = said["end"]
     sent, received = end["sum_sent"], end["sum_received"]
     if sent["bytes"] < count or received["bytes"] < 1:
         raise ProgramError(f"iperf3 to {address}: {sent['bytes']} of {count} bytes sent, {received['bytes']} received")

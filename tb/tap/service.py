@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,14 +20,18 @@ from tb.tap.pump import Capture, Pump
 WIRE_CAPTURE: Final = "wire.pcapng"
 
 Trace = Callable[[], npt.NDArray[np.void]]
+Quiet = Callable[[], Awaitable[None]]
 
 
 class Service:
     """Answers the run: `mark` with cycle and flows since the last one, `stay` by tracing no more; ends on `end`."""
 
-    def __init__(self, end: socket.socket, pump: Pump, now: Callable[[], int], trace: Trace | None) -> None:
-        """`now` in ns; `trace` gives the hardware's records since its last call, where there is hardware."""
+    def __init__(
+        self, end: socket.socket, pump: Pump, now: Callable[[], int], quiet: Quiet, trace: Trace | None
+    ) -> None:
+        """`now` in ns; `quiet` lets the NIC finish; `trace` gives the hardware's records since its last call."""
         self._end = end
+        self._quiet = quiet
         self._pump = pump
         self._now = now
         self._trace = trace
@@ -43,6 +47,9 @@ class Service:
         except ControlError:
             return False
         for message in messages:
+            if message["kind"] in ("stay", "end"):
+                # a trace must not end inside a packet
+                await self._quiet()
             if message["kind"] == "end":
                 self.asked = True
                 return False
