@@ -155,11 +155,16 @@ async def _totals(
         for name, value in of_guest.items():
             if "dropped" in name or name == "tx_errors":
                 faults[f"{guest.name}_{name}"] = value
+    faults["hypervisor_entries_on_the_data_path"] = hypervisor.entries.data_path
     faults["device_faults"] = len(hypervisor.faults.device)
     faults["frames_lost"] = pump.lost
     return {
         "nic": {name: await read(register) for name, register in NIC_COUNTERS.items()},
         "offloads": {name: sum(guest.left_to_nic[name] for guest in guests) for name in guests[0].left_to_nic},
+        "hypervisor": {
+            "entries_on_the_data_path": hypervisor.entries.data_path,
+            "interrupts_taken": hypervisor.entries.interrupts,
+        },
         "pump": {
             "frames_lost": pump.lost,
             "pause_frames": pump.pauses,

@@ -12,6 +12,9 @@ from tb.tap.config import TapConfig, addresses
 from tb.tap.namespaces import Namespace
 
 
+TOTALS = ("nic", "offloads", "hypervisor", "pump")
+
+
 def seen(real: dict[str, Any]) -> str:
     """What a program saw."""
     if "failed" in real:
@@ -85,11 +88,15 @@ def show(out: Console, figures: dict[str, Any]) -> None:
     out.print(table(figures["steps"], figures["nic"]))
     totals = figures["totals"]
     time = f"{totals['simulated_ns'] / 1e6:,.2f} ms simulated in {totals['cpu_s']:.1f} CPU s"
+    counted = {
+        "Stacks": figures["stacks"],
+        **{name.upper() if name == "nic" else name.capitalize(): totals[name] for name in TOTALS},
+    }
     lines = (
-        ("Stacks", ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in figures["stacks"].items())),
-        ("NIC", ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in totals["nic"].items())),
-        ("Offloads", ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in totals["offloads"].items())),
-        ("Pump", ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in totals["pump"].items())),
+        *(
+            (name, ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in rows.items()))
+            for name, rows in counted.items()
+        ),
         ("Time", f"{time}, {figures['real_s']:.0f} s of real time"),
         (
             "Captures",
@@ -97,4 +104,4 @@ def show(out: Console, figures: dict[str, Any]) -> None:
         ),
     )
     for name, text in lines:
-        out.print(f"{name + ':':<10}{text}", highlight=False)
+        out.print(f"{name + ':':<12}{text}", highlight=False)
