@@ -11,7 +11,6 @@ from rich.table import Table
 from tb.tap.config import TapConfig, addresses
 from tb.tap.namespaces import Namespace
 
-
 TOTALS = ("nic", "offloads", "hypervisor", "pump")
 
 
