@@ -1,14 +1,18 @@
 # Each verb calls one Python entry point. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: sim test lint bench regs clean help
+.PHONY: sim tap test lint bench regs clean help
 python := .venv/bin/python
 
 sim: ## guests send through the RTL NIC: GUESTS=4 PCAP=file SEED=1 WAVES=1, args="..."
 	@tools/bootstrap sim
 	@$(python) -m tb.sim $(args)
 
+tap: ## Linux stacks through the NIC, as root: GUESTS=3 SEED=1, args="--stay"
+	@tools/bootstrap sim iproute2:ip iputils-ping:ping iperf3 curl tshark
+	@$(python) -m tb.tap $(args)
+
 test: ## all tests: args="-k name" narrows them
-	@tools/bootstrap test tshark
+	@tools/bootstrap test tshark iproute2:ip iputils-ping:ping iperf3 curl
 	@$(python) -m pytest -n 2 tests $(args)
 
 lint: ## Verilator, Yosys, ruff, mypy, generated files

@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -42,11 +42,12 @@ def run_model(
     test_filter: str | None = None,
     waves_file: Path | None = None,
     timeout_s: float = 1800.0,
+    pass_fds: Sequence[int] = (),
 ) -> RunResult:
     """Run `module`'s cocotb tests on `model`; files go to `folder` (made if missing), stdout to `folder/sim.log`.
 
-    stderr is the caller's, for progress. `timeout_s` bounds CPU gone wild, in wall seconds. On failure the command
-    that repeats the run is printed to stderr.
+    stderr is the caller's, for progress. `timeout_s` bounds CPU gone wild, in wall seconds. The process inherits the
+    files `pass_fds`, under the same numbers. On failure the command that repeats the run is printed to stderr.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / "results.xml"
@@ -75,7 +76,13 @@ def run_model(
     with log.open("wb") as out:
         try:
             status = subprocess.run(
-                command, cwd=folder, env={**os.environ, **settings}, stdout=out, check=False, timeout=timeout_s
+                command,
+                cwd=folder,
+                env={**os.environ, **settings},
+                stdout=out,
+                check=False,
+                timeout=timeout_s,
+                pass_fds=pass_fds,
             ).returncode
         except subprocess.TimeoutExpired:
             status = 124

@@ -1,4 +1,4 @@
-"""Write what left on the wires as pcapng: nanosecond stamps, FCS kept, one interface per wire."""
+"""Write frames as pcapng: nanosecond stamps of simulated time, one interface per wire."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ FCS_BYTES: Final = 4
 SNAPLEN: Final = 65535
 
 
-def write(path: Path, wires: Sequence[str], frames: Iterable[tuple[int, int, bytes]]) -> int:
+def write(
+    path: Path, wires: Sequence[str], frames: Iterable[tuple[int, int, bytes]], *, fcs_bytes: int = FCS_BYTES
+) -> int:
     """Write `(wire, ns, frame with FCS)` in the order given; returns the number of frames.
 
-    `wire` counts the names in `wires`; `ns` is the simulated time of the frame's first beat.
+    `wire` counts the names in `wires`; `ns` is the simulated time of the frame's first beat. `fcs_bytes` 0: the frames
+    have none.
     """
     section = SectionHeader(options={"shb_userappl": "Myrmidon"})
     interfaces = [
@@ -25,7 +28,7 @@ def write(path: Path, wires: Sequence[str], frames: Iterable[tuple[int, int, byt
             InterfaceDescription,
             link_type=1,
             snaplen=SNAPLEN,
-            options={"if_name": name, "if_speed": WIRE_BITS_PER_S, "if_tsresol": b"\x09", "if_fcslen": FCS_BYTES},
+            options={"if_name": name, "if_speed": WIRE_BITS_PER_S, "if_tsresol": b"\x09", "if_fcslen": fcs_bytes},
         )
         for name in wires
     ]
