@@ -94,7 +94,10 @@ module myr_fetch
   logic [63:0]    addr;
   logic [15:0]    ahead;
 
-  always_comb for (int unsigned r = 0; r < Rings; r++) allowed[r] = fetched_form_i[r / PerEp];
+  always_comb begin
+    allowed = '0;
+    if (|want_q) for (int unsigned r = 0; r < Rings; r++) allowed[r] = fetched_form_i[r / PerEp];
+  end
 
   assign done = done_i.valid && done_i.fetch && done_i.rx == (PerEp > 1);
   if (PerEp > 1) begin : gen_pair

@@ -1,5 +1,5 @@
 `default_nettype none
-/// Upstream TLPs: answers to MMIO reads first, then writes, then read requests, each as its credits
+/// Upstream TLPs: answers to MMIO reads first, then writes and read requests in turn, each as its credits
 /// allow. A class without credits never holds another.
 module myr_tlp_tx
   import myr_pkg::*;
@@ -67,6 +67,7 @@ module myr_tlp_tx
   logic [31:0] hold_q;        // upper half of the last 8 bytes, for 3-DW headers
   logic [7:0]  ph_q, nph_q;   // credits consumed
   logic [11:0] pd_q;
+  logic        turn_q;        // a write went last
   mrd_t        mrd_q;
 
   logic        ok_mwr, ok_mrd, sel_cpl, sel_mwr, sel_mrd;
@@ -87,7 +88,8 @@ module myr_tlp_tx
     ok_mwr    = !ph_room[7] && !pd_room[11];
     ok_mrd    = !nph_room[7];
     sel_cpl   = cpl_valid_i;
-    sel_mwr   = !sel_cpl && mwr_valid_i && ok_mwr;
+    // writes and reads in turn: a full receive side must not starve the reads that feed it and the send side
+    sel_mwr   = !sel_cpl && mwr_valid_i && ok_mwr && !(turn_q && mrd_valid_i && ok_mrd);
     sel_mrd   = !sel_cpl && !sel_mwr && mrd_valid_i && ok_mrd;
     mwr_long  = mwr_i.addr[63:32] != 32'd0;
     mrd_long  = mrd_i.addr[63:32] != 32'd0;
@@ -148,6 +150,7 @@ module myr_tlp_tx
           state_q <= StHead0;
         end else if (sel_mwr) begin
           src_q   <= SrcMwr;
+          turn_q  <= 1'b1;
           long_q  <= mwr_long;
           left_q  <= mwr_i.dws;
           dw_q[0] <= {mwr_long ? TlpMWr64 : TlpMWr32, 14'd0, mwr_i.dws};
@@ -159,6 +162,7 @@ module myr_tlp_tx
           state_q <= StHead0;
         end else if (sel_mrd) begin
           src_q   <= SrcMrd;
+          turn_q  <= 1'b0;
           mrd_q   <= mrd_i;
           long_q  <= mrd_long;
           left_q  <= '0;
@@ -187,6 +191,7 @@ module myr_tlp_tx
     endcase
     if (rst_i) begin
       state_q <= StIdle;
+      turn_q  <= 1'b0;
       ph_q    <= '0;
       nph_q   <= '0;
       pd_q    <= '0;
