@@ -9,7 +9,8 @@ import pytest
 from tb.cosim.run import run_model
 from tb.cosim.toolchain import build_machine
 
-CASES = ["mac_flood", "pause_attack", "pause_from_wire", "moderation"]
+STUCK = pytest.mark.xfail(strict=True, reason="frames that wait for a paused line fill the frame buffer, siblings' frames wait")
+CASES = ["mac_flood", "pause_attack", "pause_from_wire", pytest.param("pause_full_queue", marks=STUCK), "moderation"]
 SEEDED = ["vlan_escape", "filters", "line_faults", "wake_ups"]
 SEEDS = [1, 2, 3]
 
