@@ -171,6 +171,35 @@ async def both_sides(dut: SimHandleBase) -> None:
     await check_quiet(hypervisor)
 
 
+async def send_beside(dut: SimHandleBase) -> None:
+    """The line brings 60-byte frames faster than the link takes them; a sibling's frames leave all the same."""
+    platform, hypervisor = await boot(dut)
+    keen = Guest(hypervisor, "keen", KEEN)
+    sender = Guest(hypervisor, "sender", KEEN, form=SendForm.FETCHED)
+    await open_all(platform, [keen, sender])
+    flood = [with_fcs(named(keen.nic.mac + PEER + ETHERTYPE, n, 60)) for n in range(4000)]
+    for data in flood:
+        platform.wire_send(data)
+    own = [named(PEER + sender.nic.mac + ETHERTYPE, n, 1514) for n in range(40)]
+    end = [0]
+
+    async def send() -> None:
+        await platform.sleep(20_000)
+        await sender.send(own)
+        end[0] = platform.now()
+        assert platform.wire_waiting(), "its frames have left only when the line was silent"
+
+    async def receive() -> None:
+        while platform.wire_waiting() or not end[0]:
+            keen.received += await keen.nic.receive(2_000)
+
+    start = platform.now() + 20_000
+    await gather(send(), receive())
+    cocotb.log.info("40 frames took %d ns", end[0] - start)
+    left = [f.data for f in platform.wire_frames() if f.data[12:14] == ETHERTYPE]
+    assert left == [with_fcs(data) for data in own]
+
+
 async def unmapped_rings(dut: SimHandleBase) -> None:
     """A guest whose buffer rings lie where nothing is mapped: it alone gets nothing, and the fault is its own."""
     platform, hypervisor = await boot(dut)
@@ -202,7 +231,8 @@ async def unmapped_rings(dut: SimHandleBase) -> None:
 
 
 CASES: Final = {case.__name__: case
-                for case in (from_wire, from_wire_fetched, from_sibling, both_sides, unmapped_rings)}
+                for case in (from_wire, from_wire_fetched, from_sibling, both_sides, send_beside,
+                             unmapped_rings)}
 
 
 @cocotb.test

@@ -16,7 +16,7 @@ from hypervisor_model.faults import HypercallError
 from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.switch import PortPolicy
 from sw.abi.registers import Form, NicControl, RxDrop, Status, Switch, TraceKind
-from sw.guest.virtual_nic import ReceiveConfig, SendForm
+from sw.guest.virtual_nic import ReceiveConfig, SendForm, VirtualNic
 from tb.cosim.platform import RtlPlatform
 from tb.unit.switch.oracle import Group, Rules
 from tests.system.attack import (
@@ -223,6 +223,49 @@ async def filters(dut: SimHandleBase) -> None:
     assert await counter(hypervisor, "RX_FRAMES") == before + len(plan.sends[WIRE])
     assert await counter(hypervisor, "RX_FILTERED_UNICAST") == await counter(hypervisor, "RX_FILTERED_MULTICAST") == 0
     await check_quiet(hypervisor)
+
+
+async def short_frames(dut: SimHandleBase) -> None:
+    """Frames shorter than their headers, behind longer ones: what is missing counts as zero, as on the wire."""
+    platform, hypervisor = await boot(dut)
+    sender = Guest(hypervisor, "sender", RECEIVE, PortPolicy(vlan=5, check_mac=False), form=SendForm.FETCHED)
+    others = [Guest(hypervisor, "same", RECEIVE, PortPolicy(vlan=5)), Guest(hypervisor, "untagged", RECEIVE)]
+    open_port = Guest(hypervisor, "open", RECEIVE, PortPolicy(check_mac=False, check_vlan=False))
+    guests = [sender, *others, open_port]
+    await open_all(platform, guests)
+    rules = rules_of(guests)
+    for source in (sender, open_port):
+        frames = []
+        for length in range(1, 61):
+            to = others[length % 2].nic.mac
+            for full in (to + PEER + b"\x81\x00\x00\x05" + ETHERTYPE, to + PEER + ETHERTYPE,
+                         to + PEER + b"\x81\x00\x00\x05" + CONTROL):
+                frames += [full.ljust(60, b"\xff"), full.ljust(60, b"\x08")[:length]]
+        platform.wire_frames()
+        for guest in guests:
+            guest.received.clear()
+        verdicts = [rules.sent(source.nic.endpoint, classify(f), Switch.VEB) for f in frames]
+        due = [[f for f, v in zip(frames, verdicts, strict=True) if g.nic.endpoint in v.siblings] for g in guests]
+        await gather(source.send(frames), *(g.receive(len(own)) for g, own in zip(guests, due, strict=True)))
+        assert source.statuses == [Status.SPOOFED if v.spoofed else Status.OK for v in verdicts]
+        for guest, own in zip(guests, due, strict=True):
+            assert [f.data for f in guest.received] == own, guest.domain.name
+        left = [with_fcs(f) for f, v in zip(frames, verdicts, strict=True) if v.to_wire]
+        assert [f.data for f in platform.wire_frames()] == left
+    await check_quiet(hypervisor)
+
+
+async def outside_the_switch(dut: SimHandleBase) -> None:
+    """A guest of the default kind asks for an endpoint that only sends: it may not forge or stop the line with it."""
+    platform, hypervisor = await boot(dut)
+    domain = hypervisor.create_domain("attacker", 128)
+    nic = VirtualNic(domain, SendForm.INLINE, 64, buffer_pages=4)
+    await nic.open()
+    for head in (RESERVED[1] + nic.mac + CONTROL, PEER + STRANGER + ETHERTYPE):
+        assert nic.send(head.ljust(60, b"\0"))
+    await nic.drain(WAIT_NS)
+    assert [f.data for f in platform.wire_frames()] == []
+    assert nic.completions[Status.SPOOFED] == 2
 
 
 def starts(trace: npt.NDArray[np.void], guest: Guest) -> list[int]:
@@ -437,7 +480,7 @@ async def moderation(dut: SimHandleBase) -> None:
 
 CASES: Final = {case.__name__: case
                 for case in (mac_flood, vlan_escape, filters, pause_attack, pause_from_wire, pause_full_queue,
-                             line_faults, wake_ups, moderation)}
+                             short_frames, outside_the_switch, line_faults, wake_ups, moderation)}
 
 
 @cocotb.test
