@@ -144,6 +144,8 @@ class Bench:
         self.framing = False
         self.other: Callable[[], bool] = lambda: False
         """Another source offers a write in this cycle."""
+        self.hold: Callable[[], bool] = lambda: False
+        """Completion writes are kept back in this cycle, so that entries gather: in turn with payload they never do."""
         self.drops_told: Callable[[], bool] = lambda: True
         self.refill: Callable[[], None] = lambda: None
         """Called in each cycle: posts buffers."""
@@ -201,11 +203,15 @@ class Bench:
             self._values[name] = value
             getattr(self.dut, f"{name}_i").value = value
 
+    def pin(self, name: str, value: int) -> None:
+        """Set `bus_master` or `vf_enable` from the next cycle on."""
+        self._set(name, value)
+
     async def start(self, setups: dict[int, Setup], *, mps_256: bool = False) -> None:
         """Reset, and set these endpoints up; may be called again."""
         self._clear()
         for name in ("setup", "start", "rss_req", "rss_write", "wire_valid", "sibling_valid", "ring", "other",
-                     "framing", "ready", "status_ep"):
+                     "framing", "ready", "status_ep", "hold"):
             self._set(name, 0)
         for name, value in (("bus_master", 1), ("vf_enable", 1), ("mps_256", int(mps_256)), ("drop_ready", 1),
                             ("ph", 0), ("pd", 0), ("rst", 1)):
@@ -258,6 +264,16 @@ class Bench:
             await self._rss(NicControl.RSS_STRIDE * endpoint + 4 * word, words[word])
         for word in (0, 9, 16, 23):
             assert await self._rss(NicControl.RSS_STRIDE * endpoint + 4 * word) == words[word]
+
+    def seek(self, endpoint: int, index: int) -> None:
+        """All rings of an endpoint that was enabled anew and has done nothing yet go on from this index."""
+        for big in (False, True):
+            ring = self.rings[endpoint, big]
+            ring.posted, ring.used = [0] * index, index
+            self.dut.u_rx_ring.index_q[endpoint << 1 | big].value = index
+        for queue in range(4):
+            self._rq_index[endpoint, queue] = self._lane_index[endpoint, queue] = index
+            self.dut.u_rx_completion.index_q[endpoint << 2 | queue].value = index
 
     async def _rss(self, address: int, value: int | None = None) -> int:
         self._set("rss_req", 1)
@@ -372,6 +388,7 @@ class Bench:
         self.refill()
         self._set("ready", int(self.ready()))
         self._set("framing", int(self.framing))
+        self._set("hold", int(self.hold()))
         self._set("drop_ready", int(self.drops_told()))
         if self._others_waiting is None and self.other():
             self._others_waiting = 0

@@ -51,8 +51,10 @@ module receive_bench
     input  wire logic [20:0]          ring_addr_i,
     input  wire logic [63:0]          ring_data_i,
     input  wire logic [7:0]           ring_be_i,
-    // transmit side; `other_i` offers writes of another source, `framing_i` makes a gap of one beat behind each TLP
+    // transmit side; `other_i` offers writes of another source, `hold_i` keeps completions back until more wait,
+    // `framing_i` makes a gap of one beat behind each TLP
     input  wire logic                 other_i,
+    input  wire logic                 hold_i,
     input  wire logic                 ready_i,
     input  wire logic                 framing_i,
     input  wire logic [7:0]           ph_i,
@@ -122,7 +124,7 @@ module receive_bench
   mwr_t            write;
   logic [63:0]     source_data[4];
   logic [5:0]      other_tag_q;
-  logic            rst_q;
+  logic            rst_q, entry_valid_out, under_way_q;
 
   always_ff @(posedge clk_i) begin
     cycle_q <= rst_i ? 64'hFFFF_F000 : cycle_q + 64'd1;
@@ -220,11 +222,13 @@ module receive_bench
       .result_sum_i(hash_sum_q), .result_hash_i(hash), .result_kind_i(kind), .result_queue_i(rx_queue),
       .written_i(source_done[3] && out_last), .formed_o(formed), .grant_i(grant), .grant_ep_i(place_ep), .start_i,
       .start_ep_i, .bus_i(8'h01), .bus_master_i, .vf_enable_i, .ep_o(rq_ep), .queue_o(rq), .ctrl_i(rq_ctrl),
-      .base_i(setup_q[rq_ep].bases[{rq, 6'd0} +: 64]), .mwr_valid_o(source_valid[2]), .mwr_o(source[2]),
+      .base_i(setup_q[rq_ep].bases[{rq, 6'd0} +: 64]), .mwr_valid_o(entry_valid_out), .mwr_o(source[2]),
       .mwr_data_o(source_data[2]), .mwr_next_i(source_next[2]), .mwr_done_i(source_done[2]), .posted_o(posted),
       .data_out_o(data_lane), .cpl_out_o(cpl_lane), .status_ep_i, .status_busy_o
   );
 
+  assign source_valid[2]   = entry_valid_out && (!hold_i || under_way_q);
+  always_ff @(posedge clk_i) under_way_q <= write_valid && write.tag[7:6] == 2'd2 && !write_done && !rst_i;
   assign source_valid[1:0] = {1'b0, other_i};
   assign source[1]         = '0;
   assign source_data[1]    = '0;

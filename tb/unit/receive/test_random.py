@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import cocotb
@@ -11,9 +12,25 @@ from sw.abi.registers import RxDrop
 from tb.unit.receive.bench import Bench, Setup
 from tb.unit.receive.traffic import Space, keep_filled, random_header, random_setup
 
-PHASES = 14
+PHASES = 12
 FRAMES = 90
 LENGTHS = (60, 61, 62, 63, 64, 65, 126, 127, 128, 129, 1514, 1518, 2044, 2045, 2046, 2047, 4093, 4094, 4095, 8190, 8191, 9018)
+
+
+def _chance(rng: random.Random, probability: float) -> Callable[[], bool]:
+    return lambda: rng.random() < probability
+
+
+def _spells(rng: random.Random) -> Callable[[], bool]:
+    """True for spells of 100 cycles or so."""
+    state = [False]
+
+    def now() -> bool:
+        if rng.random() < 0.01:
+            state[0] = not state[0]
+        return state[0]
+
+    return now
 
 
 @cocotb.test
@@ -28,13 +45,13 @@ async def random_traffic(dut: Any) -> None:
         endpoints = sorted(rng.sample(range(64), rng.randint(1, 6)))
         env.refill = lambda: None
         await env.start({e: random_setup(rng) for e in endpoints}, mps_256=bool(phase % 2))
-        pace = rng.choice((1.0, 1.0, 0.9, 0.5))
-        env.ready = (lambda p: lambda: rng.random() < p)(pace)
-        env.offer = (lambda p: lambda: rng.random() < p)(rng.choice((1.0, 0.2)))
-        env.credit = (lambda: rng.random() < 0.04) if phase % 4 == 3 else None
-        env.other = (lambda: rng.random() < 0.02) if phase % 3 == 2 else (lambda: False)
+        env.ready = _chance(rng, rng.choice((1.0, 1.0, 0.9, 0.5)))
+        env.offer = _chance(rng, rng.choice((1.0, 0.2)))
+        env.credit = _chance(rng, 0.04) if phase % 4 == 3 else None
+        env.other = _chance(rng, 0.02 if phase % 3 == 2 else 0)
+        env.hold = _spells(rng) if phase % 3 == 1 else _chance(rng, 0)
         env.framing = rng.random() < 0.5
-        env.drops_told = (lambda: rng.random() < 0.5) if phase % 2 else (lambda: True)
+        env.drops_told = _chance(rng, 0.5 if phase % 2 else 1)
         env.refill = keep_filled(env, rng, endpoints, rng.choice((0.05, 0.3, 1.0)), {e: rng.random() < 0.5 for e in endpoints})
         await env.steps(rng.choice((0, 200)))
         scale = rng.choice((80, 300, 2000, 9018))
