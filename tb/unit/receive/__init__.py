@@ -1,0 +1,1 @@
+"""Bench of the receive side's data path."""
