@@ -13,7 +13,7 @@ from hypervisor_model.memory import FrameAllocator
 from hypervisor_model.p2m import P2M
 from hypervisor_model.pci import PciDevice
 from hypervisor_model.second_level import SecondLevelTable
-from hypervisor_model.switch import MAC_PREFIX, PortPolicy, SwitchConfig, SwitchTables
+from hypervisor_model.switch import MAC_PREFIX, SEND_ONLY, PortPolicy, SwitchConfig, SwitchTables
 from sw.abi.registers import Aperture, Form, Mode, NicControl
 from sw.guest.machine import ReceiveSetup
 from sw.guest.xen_abi import GrantStatus
@@ -56,7 +56,7 @@ class Endpoint:
     mac: bytes
     receive_form: Form | None
     """How receive buffers reach the NIC; None when the endpoint only sends."""
-    policy: PortPolicy | None
+    policy: PortPolicy
     """Rights on the switch; None while it is outside: it receives nothing and its frames are not checked."""
     promiscuous: bool = False
     all_multicast: bool = False
@@ -108,15 +108,15 @@ class Endpoints:
     ) -> Endpoint:
         """Reserve an endpoint and give its function a context entry.
 
-        Without a policy it joins the switch only if it receives, by the default one.
+        Without a policy it gets the default one; if it only sends, any source address and VLAN may be in its frames.
         """
         if any(e.mode is Mode.NATIVE for e in self._endpoints.values()) or (mode is Mode.NATIVE and self._endpoints):
             raise HypercallError(_ENODEV, "the NIC has a native owner: it cannot be shared")
         number = next((n for n in range(self.count) if n not in self._endpoints), None)
         if number is None:
             raise HypercallError(_ENOSPC, f"all {self.count} endpoints are in use")
-        if policy is None and receive_form is not None:
-            policy = PortPolicy()
+        if policy is None:
+            policy = PortPolicy() if receive_form is not None else SEND_ONLY
         own = {e.mac[-1] for e in self.of_domain(domid)}
         # The lowest number that the domain does not use: what it closes and opens again keeps its address.
         ordinal = next(n for n in range(self.count) if n not in own)
@@ -187,11 +187,10 @@ class Endpoints:
                 raise HypercallError(_EINVAL, f"endpoint {endpoint.number} was allocated for sending only")
             receive_side.check(receive, self.max_frame)
             receive_side.program(self.write, endpoint.number, receive, endpoint.receive_form)
-        if endpoint.policy is not None:
-            if endpoint.counters is None:
-                endpoint.counters = await receive_side.read_counters(self.read, endpoint.number)
-            # Before it may send: nothing leaves unchecked.
-            self._join_switch(endpoint, endpoint.policy)
+        if endpoint.counters is None:
+            endpoint.counters = await receive_side.read_counters(self.read, endpoint.number)
+        # Before it may send: nothing leaves unchecked.
+        self._join_switch(endpoint, endpoint.policy)
         at = endpoint.number * NicControl.ENDPOINT_STRIDE
         for register, base in (
             (NicControl.ENDPOINT_SEND_BASE_LO, send_base),
@@ -223,8 +222,7 @@ class Endpoints:
             raise PlatformTimeoutError(
                 f"endpoint {endpoint.number} was disabled but stayed busy for {IDLE_LIMIT_NS} ns"
             )
-        if endpoint.policy is not None:
-            self.switch.clear_port(endpoint.number)
+        self.switch.clear_port(endpoint.number)
         if endpoint.receive_form is not None:
             receive_side.switch_off(self.write, endpoint.number)
 
@@ -248,7 +246,7 @@ class Endpoints:
         """What the endpoint receives beyond its own address and groups."""
         endpoint.promiscuous = promiscuous
         endpoint.all_multicast = all_multicast
-        if endpoint.enabled and endpoint.policy is not None:
+        if endpoint.enabled:
             self._join_switch(endpoint, endpoint.policy)
 
     async def statistics(self, endpoint: Endpoint) -> dict[str, int]:

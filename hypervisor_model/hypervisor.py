@@ -75,7 +75,7 @@ class Hypervisor:
         `owns_device`: it alone uses the NIC, with machine addresses (mode NATIVE). `crash_on_fault`: an access
         outside its mapped pages kills it; otherwise the access is dropped. `privileged`: it may receive everything.
         `port_policy`: rights of its endpoints on the switch, also of those that only send; without one, endpoints
-        that receive get the default, and those that only send stay outside: their frames go to the wire unchecked.
+        that receive get the default, and those that only send may use any source address and VLAN.
         `posted`: interrupts reach its running vCPU without the hypervisor.
         """
         domid = 1 + len(self.domains)

@@ -37,6 +37,10 @@ class PortPolicy:
             raise ValueError(f"vlan is {self.vlan}: 0 to 4094")
 
 
+SEND_ONLY: Final = PortPolicy(check_mac=False, check_vlan=False, broadcast=False)
+"""Of an endpoint that only sends: it may replay what it has captured, but MAC control frames are refused as anybody's."""
+
+
 @dataclass(frozen=True)
 class SwitchConfig:
     """Behaviour of the switch as a whole, chosen at boot."""

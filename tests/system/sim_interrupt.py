@@ -21,8 +21,8 @@ FRAME = bytes(range(60))
 _HEAD = SendDescriptor.CONTROL_NO_TSO_M | SendDescriptor.CONTROL_FIRST_M | SendDescriptor.CONTROL_INLINE_M
 _SLOTS = 5
 WAIT_NS = 20_000
-OFFERED_TO_LEFT = 3
-"""Cycles from a write of one DW on offer to its last beat, with nothing else to send and no stall."""
+OFFERED_TO_LEFT = 2
+"""Two beats: a header of three DWs and the data. Cycles from a write of one DW on offer to its last beat, with nothing else to send and no stall."""
 POST_TO_OFFERED = 4
 
 

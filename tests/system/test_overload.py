@@ -9,9 +9,7 @@ import pytest
 from tb.cosim.run import run_model
 from tb.cosim.toolchain import build_machine
 
-STARVED = pytest.mark.xfail(strict=True, reason="reads, those of receive rings, too, get no turn while the link is full of writes")
-CASES = ["from_wire", pytest.param("from_wire_fetched", marks=STARVED), "from_sibling", "both_sides",
-         pytest.param("send_beside", marks=STARVED), "unmapped_rings"]
+CASES = ["from_wire", "from_wire_fetched", "from_sibling", "both_sides", "send_beside", "unmapped_rings"]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -9,10 +9,7 @@ import pytest
 from tb.cosim.run import run_model
 from tb.cosim.toolchain import build_machine
 
-STUCK = pytest.mark.xfail(strict=True, reason="frames that wait for a paused line fill the frame buffer, siblings' frames wait")
-UNCHECKED = pytest.mark.xfail(strict=True, reason="without a port policy an endpoint that only sends is not checked")
-CASES = ["mac_flood", "pause_attack", "pause_from_wire", pytest.param("pause_full_queue", marks=STUCK), "moderation",
-         "short_frames", pytest.param("outside_the_switch", marks=UNCHECKED)]
+CASES = ["mac_flood", "pause_attack", "pause_from_wire", "moderation", "short_frames", "send_only"]
 SEEDED = ["vlan_escape", "filters", "line_faults", "wake_ups"]
 SEEDS = [1, 2, 3]
 
