@@ -42,7 +42,7 @@ from tests.system.line import CYCLE_BYTES
 from tests.system.sim_line import QUANTUM, pause
 
 WIRE: Final = -1
-RECEIVE: Final = ReceiveConfig(entries=512, form=Form.PUSHED)
+RECEIVE: Final = ReceiveConfig(entries=512)
 POLLED: Final = ReceiveConfig(entries=512, interrupts=False)
 GROUP: Final = bytes.fromhex("01005e000102")
 WAKE_NS: Final = 1_500
