@@ -140,7 +140,7 @@ class Bench:
         self.offer: Callable[[], bool] = lambda: True
         """The next job of a source is offered from this cycle on."""
         self.credit: Callable[[], bool] | None = None
-        """None: plenty. Else: credits for one more small write come in this cycle."""
+        """None: plenty. Else, asked for each class: some credits come in this cycle."""
         self.framing = False
         self.other: Callable[[], bool] = lambda: False
         """Another source offers a write in this cycle."""
@@ -417,9 +417,12 @@ class Bench:
             self._set(f"{name}_valid", int(self._offered[sibling]))
         if self.credit is None:
             self._limit_ph, self._limit_pd = self._used_ph + 100, self._used_pd + 1800
-        elif self.credit():
-            self._limit_ph = max(self._limit_ph, self._used_ph) + 1
-            self._limit_pd = max(self._limit_pd, self._used_pd + self._mps // 32) + self._mps // 32
+        else:
+            # never more data than the longest write needs: now headers, now data are what is missing
+            if self.credit():
+                self._limit_ph = min(self._limit_ph + 1, self._used_ph + 4)
+            if self.credit():
+                self._limit_pd = min(self._limit_pd + self._mps // 32, self._used_pd + self._mps // 16)
         self._set("ph", self._limit_ph & 0xFF)
         self._set("pd", self._limit_pd & 0xFFF)
 

@@ -47,7 +47,7 @@ async def random_traffic(dut: Any) -> None:
         await env.start({e: random_setup(rng) for e in endpoints}, mps_256=bool(phase % 2))
         env.ready = _chance(rng, rng.choice((1.0, 1.0, 0.9, 0.5)))
         env.offer = _chance(rng, rng.choice((1.0, 0.2)))
-        env.credit = _chance(rng, 0.04) if phase % 4 == 3 else None
+        env.credit = _chance(rng, 0.08) if phase % 4 == 3 else None
         env.other = _chance(rng, 0.02 if phase % 3 == 2 else 0)
         env.hold = _spells(rng) if phase % 3 == 1 else _chance(rng, 0)
         env.framing = rng.random() < 0.5

@@ -29,11 +29,11 @@ class Space:
         return start
 
 
-def spaces(rng: random.Random, endpoint: int) -> list[Space]:
-    """Places below and above 4 GiB, across it, and at the end of the bus space."""
+def spaces(rng: random.Random, endpoint: int, across: bool) -> list[Space]:
+    """Places below and above 4 GiB, `across` it (one endpoint only: spaces must not meet), at the end of the bus space."""
     return [
         Space(0x2000_0000 + (endpoint << 24) % 0x8000_0000, rng),
-        Space(0x1_0000_0000 - 20_000 if endpoint % 8 == 0 else 0x2_0000_0000 + (endpoint << 28), rng),
+        Space(0x1_0000_0000 - 20_000 if across else 0x2_0000_0000 + (endpoint << 28), rng),
         Space((1 << 48) - (endpoint + 1 << 26), rng),
     ]
 
@@ -85,7 +85,7 @@ def keep_filled(
     env: Bench, rng: random.Random, endpoints: list[int], chance: float, pio: dict[int, bool]
 ) -> Callable[[], None]:
     """Software that posts buffers while there is room, with this chance in each cycle."""
-    places = {e: spaces(rng, e) for e in endpoints}
+    places = {e: spaces(rng, e, across=e == endpoints[0]) for e in endpoints}
 
     def refill() -> None:
         if rng.random() >= chance:
