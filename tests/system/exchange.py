@@ -17,6 +17,7 @@ from hypervisor_model.switch import PortPolicy
 from sw.abi.registers import Form, NicControl
 from sw.guest.virtual_nic import ReceiveConfig, ReceivedFrame, SendForm, VirtualNic
 from sw.platform import Platform
+from tests.system.packets import ones_sum
 
 WIRE: Final = -1
 """Source of what the other end of the line sends."""
@@ -264,11 +265,3 @@ def check(plan: Plan, outcome: Outcome, wire: list[bytes]) -> None:
         assert data == with_fcs(frames[number_of(data)])
     assert not any(outcome.counters.values()), outcome.counters
     assert (outcome.data_path_entries, outcome.faults) == (0, 0)
-
-
-def ones_sum(data: bytes) -> int:
-    """Ones' complement sum of big-endian 16-bit words, to 16 bits."""
-    total = sum(int.from_bytes(data[at : at + 2].ljust(2, b"\0"), "big") for at in range(0, len(data), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
