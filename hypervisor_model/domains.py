@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hypervisor_model.event_channels import EventChannels
-from hypervisor_model.faults import DomainCrashedError, GuestFaultError, HypercallError
-from hypervisor_model.hypercalls import DomainHypercalls
+from hypervisor_model.faults import DomainCrashedError, GuestFaultError
 from hypervisor_model.memory import OWNER_XEN, FrameAllocator
 from hypervisor_model.p2m import P2M
 from hypervisor_model.switch import PortPolicy
+from sw.guest.hypercalls import GuestHypercalls
 from sw.guest.kernel import GuestKernel
+from sw.guest.machine import GuestLayout
 from sw.platform import PAGE_SHIFT, PAGE_SIZE, Platform, Signal
+from sw.xen.errno import Errno, HypercallError
 
 if TYPE_CHECKING:
     from hypervisor_model.hypervisor import Hypervisor
@@ -19,12 +21,11 @@ if TYPE_CHECKING:
 LOW_BASE_GFN: Final = 0x100
 HIGH_BASE_GFN: Final = 0x10_0100
 """Above 4 GiB, so that I/O virtual addresses need 64-bit TLP headers."""
-GRANT_TABLE_GAP: Final = 0x100
-"""Grant-table pages follow the RAM; device pages follow at this many pages after its end."""
 SHARED_INFO_GAP: Final = 0x80
-"""The shared-info page lies between: at most 64 grant-table pages come before it."""
-_EINVAL: Final = 22
+DEVICE_GAP: Final = 0x100
+"""The RAM is followed by at most 64 grant-table pages, at these many pages by the shared-info page and by device pages."""
 _OFFSET = PAGE_SIZE - 1
+_REGISTER = (1 << 64) - 1
 
 
 class DomainMemory:
@@ -103,8 +104,11 @@ class Domain:
         # The first guest is number 0.
         base = HIGH_BASE_GFN if (domid - 1) % 2 else LOW_BASE_GFN
         self._ram = range(base, base + pages)
-        self.device_gfn = self._ram.stop + GRANT_TABLE_GAP
-        """Where the hypervisor maps device pages."""
+        end = self._ram.stop
+        self.layout = GuestLayout(self._ram, end, end + SHARED_INFO_GAP, end + DEVICE_GAP)
+        """Guest-physical address space."""
+        self.refusal = ""
+        """Why its last hypercall was refused."""
         self.iomem: set[int] = set()
         """Machine frames of MMIO that may be mapped into this domain."""
         self.p2m = P2M(frames)
@@ -112,9 +116,10 @@ class Domain:
             self.p2m.add_ram(gfn, frames.allocate(domid))
         self._frames = frames
         self._events: EventChannels | None = None
+        self._shared_info_gfn: int | None = None
         self._memory = DomainMemory(self)
-        self._hypercall = DomainHypercalls(hypervisor, self)
         self._kernel = GuestKernel(self)
+        self._hypercall = GuestHypercalls(self)
         self._mmio = self.p2m.mmio
         self._post = platform.mmio_write
 
@@ -124,9 +129,13 @@ class Domain:
         return self._memory
 
     @property
-    def hypercall(self) -> DomainHypercalls:
-        """Calls into the hypervisor."""
+    def hypercall(self) -> GuestHypercalls:
+        """Calls into the hypervisor, typed."""
         return self._hypercall
+
+    async def vmcall(self, number: int, *arguments: int) -> int:
+        """Enter the hypervisor by number: 0 or more, or a negative errno. Arguments are 64-bit registers."""
+        return await self._hypervisor.enter(self, number, tuple(value & _REGISTER for value in arguments))
 
     @property
     def kernel(self) -> GuestKernel:
@@ -142,17 +151,20 @@ class Domain:
     def events(self) -> EventChannels:
         """Its event channels. Raises `HypercallError` until it has mapped its shared-info page."""
         if self._events is None:
-            raise HypercallError(_EINVAL, f"{self.name} has not mapped its shared-info page")
+            raise HypercallError(Errno.EINVAL, f"{self.name} has not mapped its shared-info page")
         return self._events
 
-    def map_shared_info(self) -> int:
-        """Map the shared-info page; its GFN, the same each time. The frame is the hypervisor's: it cannot be granted."""
-        gfn = self._ram.stop + SHARED_INFO_GAP
+    def map_shared_info(self, gfn: int) -> None:
+        """Map the shared-info page, or move it. The frame is the hypervisor's: it cannot be granted."""
+        if self.p2m.is_mapped(gfn) and gfn != self._shared_info_gfn:
+            raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x} is mapped: shared info cannot go there")
         if self._events is None:
             frame = self._frames.allocate(OWNER_XEN)
-            self.p2m.add_ram(gfn, frame)
             self._events = EventChannels(self._frames.page(frame), self._kernel.upcall)
-        return gfn
+        elif self._shared_info_gfn is not None:
+            frame = self.p2m.take_ram(self._shared_info_gfn)
+        self.p2m.add_ram(gfn, frame)
+        self._shared_info_gfn = gfn
 
     def signal(self) -> Signal:
         """A new signal for this guest's coroutines."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hypervisor_model import receive_side
-from hypervisor_model.faults import HypercallError
 from hypervisor_model.grants import GrantError, Mapping
 from hypervisor_model.iommu import IommuDriver
 from hypervisor_model.memory import FrameAllocator
@@ -16,8 +15,9 @@ from hypervisor_model.second_level import SecondLevelTable
 from hypervisor_model.switch import MAC_PREFIX, SEND_ONLY, PortPolicy, SwitchConfig, SwitchTables
 from sw.abi.registers import Aperture, Form, Mode, NicControl
 from sw.guest.machine import ReceiveSetup
-from sw.guest.xen_abi import GrantStatus
 from sw.platform import PAGE_SHIFT, Platform, PlatformTimeoutError
+from sw.xen.errno import Errno, HypercallError
+from sw.xen.grant_table import GrantStatus
 
 APERTURE_BAR: Final = 2
 CONTROL_BAR: Final = 4
@@ -29,9 +29,6 @@ RING_LOG2: Final = range(4, 11)
 SUPERPAGE_ORDER: Final = 9
 PASS_THROUGH_DOMAIN: Final = NicControl.ENDPOINT_COUNT + 1
 
-_EINVAL = 22
-_ENODEV = 19
-_ENOSPC = 28
 
 
 @dataclass
@@ -90,7 +87,7 @@ class Endpoints:
         """Check that this is the NIC we know, read its limits, set the switch, let the NIC execute requests."""
         magic = await self.read(NicControl.ID)
         if magic != MAGIC:
-            raise HypercallError(_ENODEV, f"NIC control register ID is {magic:#010x}, expected {MAGIC:#010x}")
+            raise HypercallError(Errno.ENODEV, f"NIC control register ID is {magic:#010x}, expected {MAGIC:#010x}")
         self.count = await self.read(NicControl.CAPS) & NicControl.CAPS_ENDPOINTS_M
         limits = await self.read(NicControl.LIMITS)
         self.inline_max = limits & NicControl.LIMITS_INLINE_MAX_M
@@ -111,10 +108,10 @@ class Endpoints:
         Without a policy it gets the default one; if it only sends, any source address and VLAN may be in its frames.
         """
         if any(e.mode is Mode.NATIVE for e in self._endpoints.values()) or (mode is Mode.NATIVE and self._endpoints):
-            raise HypercallError(_ENODEV, "the NIC has a native owner: it cannot be shared")
+            raise HypercallError(Errno.ENODEV, "the NIC has a native owner: it cannot be shared")
         number = next((n for n in range(self.count) if n not in self._endpoints), None)
         if number is None:
-            raise HypercallError(_ENOSPC, f"all {self.count} endpoints are in use")
+            raise HypercallError(Errno.ENOSPC, f"all {self.count} endpoints are in use")
         if policy is None:
             policy = PortPolicy() if receive_form is not None else SEND_ONLY
         own = {e.mac[-1] for e in self.of_domain(domid)}
@@ -139,7 +136,7 @@ class Endpoints:
         """An endpoint of this domain. Raises `HypercallError` for anybody else's."""
         endpoint = self._endpoints.get(number)
         if endpoint is None or endpoint.domid != domid:
-            raise HypercallError(_ENODEV, f"endpoint {number} does not belong to domain {domid}")
+            raise HypercallError(Errno.ENODEV, f"endpoint {number} does not belong to domain {domid}")
         return endpoint
 
     def of_domain(self, domid: int) -> list[Endpoint]:
@@ -176,15 +173,15 @@ class Endpoints:
         """
         for name, value in (("send_log2", send_log2), ("cq_log2", cq_log2)):
             if value not in RING_LOG2:
-                raise HypercallError(_EINVAL, f"{name} is {value}: {RING_LOG2.start} to {RING_LOG2.stop - 1}")
+                raise HypercallError(Errno.EINVAL, f"{name} is {value}: {RING_LOG2.start} to {RING_LOG2.stop - 1}")
         for name, value in (("send_base", send_base), ("cq_base", cq_base)):
             if value & 0xF or not 0 <= value < 1 << 64:
-                raise HypercallError(_EINVAL, f"{name} is {value:#x}: must be a multiple of 16 below 2^64")
+                raise HypercallError(Errno.EINVAL, f"{name} is {value:#x}: must be a multiple of 16 below 2^64")
         if endpoint.enabled:
-            raise HypercallError(_EINVAL, f"endpoint {endpoint.number} is enabled already")
+            raise HypercallError(Errno.EINVAL, f"endpoint {endpoint.number} is enabled already")
         if receive is not None:
             if endpoint.receive_form is None:
-                raise HypercallError(_EINVAL, f"endpoint {endpoint.number} was allocated for sending only")
+                raise HypercallError(Errno.EINVAL, f"endpoint {endpoint.number} was allocated for sending only")
             receive_side.check(receive, self.max_frame)
             receive_side.program(self.write, endpoint.number, receive, endpoint.receive_form)
         if endpoint.counters is None:
@@ -230,7 +227,7 @@ class Endpoints:
         """Take the context entry away and free the endpoint. It must be disabled and have no pages mapped."""
         if endpoint.enabled or endpoint.pages:
             raise HypercallError(
-                _EINVAL, f"endpoint {endpoint.number} is enabled or has {len(endpoint.pages)} pages mapped"
+                Errno.EINVAL, f"endpoint {endpoint.number} is enabled or has {len(endpoint.pages)} pages mapped"
             )
         self.switch.leave_all(endpoint.number)
         await self._iommu.detach(endpoint.requester, endpoint.iommu_domain)
@@ -313,15 +310,15 @@ class Endpoints:
     def map_superpage(self, endpoint: Endpoint, p2m: P2M, gfn: int, *, write: bool) -> int:
         """Let the endpoint reach 2 MiB of its owner's RAM by one entry, until release; the device address."""
         if endpoint.table is None:
-            raise HypercallError(_EINVAL, f"endpoint {endpoint.number} is native: it has no I/O page table")
+            raise HypercallError(Errno.EINVAL, f"endpoint {endpoint.number} is native: it has no I/O page table")
         count = 1 << SUPERPAGE_ORDER
         first = p2m.frame(gfn)
         if first is None or (gfn | first) % count or any(p2m.frame(gfn + n) != first + n for n in range(count)):
-            raise HypercallError(_EINVAL, f"guest frame {gfn:#x}: not {count} aligned pages in consecutive frames")
+            raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x}: not {count} aligned pages in consecutive frames")
         try:
             endpoint.table.map(gfn, first, write=write, order=SUPERPAGE_ORDER)
         except ValueError as error:
-            raise HypercallError(_EINVAL, f"guest frame {gfn:#x}: {error}") from error
+            raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x}: {error}") from error
         for frame in range(first, first + count):
             if not self._frames.get(frame, endpoint.domid):
                 raise AssertionError(f"frame {frame:#x} of the P2M is not owned by domain {endpoint.domid}")

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from hypervisor_model.faults import HypercallError
-from sw.guest.xen_abi import (
+from sw.xen.errno import Errno, HypercallError
+from sw.xen.xen import (
     EVENT_MASK,
     EVENT_PENDING,
     EVENT_PORTS,
@@ -18,12 +18,10 @@ from sw.guest.xen_abi import (
 )
 
 _WORD: Final = struct.Struct("<Q")
-_EINVAL = 22
-_ENOSPC = 28
 
 
 class EventChannels:
-    """Ports of one domain. Each is bound to the interrupt of one endpoint (as bind_pirq); port 0 is never valid."""
+    """Ports of one domain. Each is bound to a physical interrupt; port 0 is never valid."""
 
     def __init__(self, shared: memoryview, upcall: Callable[[], None]) -> None:
         """`shared` is the domain's shared-info page; `upcall` runs its vCPU's event handler."""
@@ -33,26 +31,26 @@ class EventChannels:
         self.upcalls = 0
         """Times that the vCPU was kicked: fewer than events, because pending bits coalesce."""
 
-    def bind(self, endpoint: int) -> int:
-        """A free port for an endpoint's interrupt; it starts neither pending nor unmasked."""
+    def bind(self, pirq: int) -> int:
+        """A free port for a physical interrupt; it starts neither pending nor unmasked."""
         port = next((n for n in range(1, EVENT_PORTS) if n not in self._ports), None)
         if port is None:
-            raise HypercallError(_ENOSPC, f"all {EVENT_PORTS - 1} event channels are in use")
+            raise HypercallError(Errno.ENOSPC, f"all {EVENT_PORTS - 1} event channels are in use")
         self._clear(EVENT_PENDING, port)
         self._set(EVENT_MASK, port)
-        self._ports[port] = endpoint
+        self._ports[port] = pirq
         return port
 
     def close(self, port: int) -> int:
-        """Free a port; the endpoint that it was bound to."""
-        endpoint = self._bound(port)
+        """Free a port; the interrupt that it was bound to."""
+        pirq = self._bound(port)
         del self._ports[port]
         self._clear(EVENT_PENDING, port)
-        return endpoint
+        return pirq
 
     @property
     def ports(self) -> dict[int, int]:
-        """Port to endpoint, of all bound ports."""
+        """Port to physical interrupt, of all bound ports."""
         return dict(self._ports)
 
     def send(self, port: int) -> None:
@@ -77,10 +75,10 @@ class EventChannels:
             self._upcall()
 
     def _bound(self, port: int) -> int:
-        endpoint = self._ports.get(port)
-        if endpoint is None:
-            raise HypercallError(_EINVAL, f"event channel {port} is closed")
-        return endpoint
+        pirq = self._ports.get(port)
+        if pirq is None:
+            raise HypercallError(Errno.EINVAL, f"event channel {port} is closed")
+        return pirq
 
     def _test(self, base: int, bit: int) -> bool:
         (word,) = _WORD.unpack_from(self._shared, base + bit // EVENT_WORD_BITS * _WORD.size)

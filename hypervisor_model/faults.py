@@ -5,14 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-class HypercallError(RuntimeError):
-    """A hypercall was refused; `errno` is the (positive) Linux number that Xen would give."""
-
-    def __init__(self, errno: int, reason: str) -> None:
-        super().__init__(reason)
-        self.errno = errno
-
-
 class GuestFaultError(RuntimeError):
     """A guest touched guest-physical memory that is not its RAM."""
 
@@ -34,8 +26,16 @@ class Entries:
     """Device interrupts that the hypervisor took and turned into event-channel notifications."""
     posted: int = 0
     """Notifications that reached a running vCPU without an entry: not part of any other count."""
-    hypercalls: dict[str, int] = field(default_factory=dict)
-    """By name, set-up and data path together."""
+    hypercalls: dict[tuple[int, str], int] = field(default_factory=dict)
+    """By domain and name (`grant_table_op.copy`), set-up and data path together."""
+
+    def count(self, domid: int, name: str, *, data_path: bool) -> None:
+        """One hypercall."""
+        if data_path:
+            self.data_path += 1
+        else:
+            self.setup += 1
+        self.hypercalls[domid, name] = self.hypercalls.get((domid, name), 0) + 1
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Final
 
 from hypervisor_model.memory import FrameAllocator
 from hypervisor_model.p2m import P2M
-from sw.guest.xen_abi import (
+from sw.xen.grant_table import (
     GRANT_ENTRIES_PER_PAGE,
     GRANT_ENTRY_V1,
     GRANT_MAX_FRAMES,

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from hypervisor_model.domains import Domain
 from hypervisor_model.endpoints import Endpoints
-from hypervisor_model.faults import DeviceFault, DomainCrashedError, Entries, FaultLog, GuestFault, HypercallError
+from hypervisor_model.faults import DeviceFault, Entries, FaultLog, GuestFault
 from hypervisor_model.grants import GrantOperations
+from hypervisor_model.hypercalls.table import enter
 from hypervisor_model.interrupts import Interrupts
 from hypervisor_model.iommu import IommuDriver
 from hypervisor_model.memory import FrameAllocator
 from hypervisor_model.pci import PciBus, PciDevice
 from hypervisor_model.switch import PortPolicy, SwitchConfig
 from sw.platform import Platform
+from sw.xen.errno import Errno, HypercallError
 
 MAX_PAYLOAD: Final = 128
 MAX_READ: Final = 512
+FIRST_PIRQ: Final = 16
+"""Lower physical interrupts are those of the ISA bus."""
 FAULT_ROUNDS: Final = 16
 """Rounds of `handle_faults`: a device that faults faster than this is left for the next call."""
-_EPERM = 1
-_EINVAL = 22
+
+
+@dataclass
+class _Pirq:
+    domain: Domain
+    endpoint: int
+    port: int = 0
+    """Its event channel; 0 while it has none."""
 
 
 class Hypervisor:
@@ -41,7 +51,7 @@ class Hypervisor:
         self._max_payload = max_payload
         self._max_read = max_read
         self._switch = switch if switch is not None else SwitchConfig()
-        self._bindings: dict[int, tuple[Domain, int]] = {}
+        self._pirqs: dict[int, _Pirq] = {}
         self.frames = FrameAllocator(platform.memory, seed)
         self.grants = GrantOperations(self.frames)
         self.iommu = IommuDriver(platform, self.frames)
@@ -96,21 +106,9 @@ class Hypervisor:
         self.domains[domid] = domain
         return domain
 
-    def enter(self, domain: Domain, name: str, endpoints: Sequence[int], *, control: bool) -> None:
-        """Count a hypercall.
-
-        It is data path when every endpoint that it concerns (all the caller's, if it names none) is enabled.
-        `control`: it makes, stops or configures an endpoint, which never is.
-        """
-        if domain.crashed:
-            raise DomainCrashedError(f"{domain.name} has crashed: no hypercall {name}")
-        own = self.endpoints.of_domain(domain.domid)
-        concerned = [e for e in own if e.number in endpoints] if endpoints else own
-        if concerned and all(e.enabled for e in concerned) and not control:
-            self.entries.data_path += 1
-        else:
-            self.entries.setup += 1
-        self.entries.hypercalls[name] = self.entries.hypercalls.get(name, 0) + 1
+    async def enter(self, domain: Domain, number: int, arguments: tuple[int, ...]) -> int:
+        """One hypercall of a guest: 0 or more, or a negative errno."""
+        return await enter(self, domain, number, arguments)
 
     def iomem_permission(self, domain: Domain, frame: int, *, allow: bool) -> None:
         """domctl iomem_permission, one device page: may it be mapped into the domain?"""
@@ -125,35 +123,62 @@ class Hypervisor:
             domain.p2m.remove_mmio(gfn)
             return
         if frame not in domain.iomem:
-            raise HypercallError(_EPERM, f"{domain.name} has no permission for device frame {frame:#x}")
+            raise HypercallError(Errno.EPERM, f"{domain.name} has no permission for device frame {frame:#x}")
         domain.p2m.add_mmio(gfn, frame)
 
-    async def bind_interrupt(self, domain: Domain, endpoint: int) -> int:
-        """Make an endpoint's vector an event channel of its owner; the port."""
-        if endpoint in self._bindings:
-            raise HypercallError(_EINVAL, f"the interrupt of endpoint {endpoint} is bound already")
-        port = domain.events.bind(endpoint)
-        self._bindings[endpoint] = domain, port
-        await self.interrupts.route(endpoint, domain.domid)
-        return port
+    async def map_pirq(self, domain: Domain, endpoint: int) -> int:
+        """Make an endpoint's vector a physical interrupt of its owner; its number. The vector stays masked."""
+        pirq = FIRST_PIRQ + endpoint
+        if pirq in self._pirqs:
+            raise HypercallError(Errno.EINVAL, f"the interrupt of endpoint {endpoint} is bound already")
+        await self.interrupts.enable()
+        self._pirqs[pirq] = _Pirq(domain, endpoint)
+        return pirq
 
-    def unbind_interrupt(self, endpoint: int) -> None:
-        """Mask an endpoint's vector and close its event channel, if it has one."""
-        binding = self._bindings.pop(endpoint, None)
-        if binding is not None:
-            domain, port = binding
-            self.interrupts.remove(endpoint)
-            domain.events.close(port)
+    def unmap_pirq(self, domain: Domain, pirq: int) -> None:
+        """Undo `map_pirq`; an event channel of it is closed."""
+        if self._own_pirq(domain, pirq).port:
+            self.unbind_pirq(domain, pirq)
+        del self._pirqs[pirq]
+
+    def bind_pirq(self, domain: Domain, pirq: int) -> int:
+        """An event channel, masked, for a physical interrupt of its own; the vector is unmasked."""
+        own = self._own_pirq(domain, pirq)
+        if own.port:
+            raise HypercallError(Errno.EEXIST, f"physical interrupt {pirq} is bound already")
+        own.port = domain.events.bind(pirq)
+        self.interrupts.route(own.endpoint, domain.domid)
+        return own.port
+
+    def unbind_pirq(self, domain: Domain, pirq: int) -> None:
+        """Mask the vector and close its event channel."""
+        own = self._own_pirq(domain, pirq)
+        self.interrupts.remove(own.endpoint)
+        domain.events.close(own.port)
+        own.port = 0
+
+    def unmap_endpoint_interrupt(self, endpoint: int) -> None:
+        """The endpoint is given back: nothing of its interrupt stays."""
+        own = self._pirqs.get(FIRST_PIRQ + endpoint)
+        if own is not None:
+            self.unmap_pirq(own.domain, FIRST_PIRQ + endpoint)
+
+    def _own_pirq(self, domain: Domain, pirq: int) -> _Pirq:
+        own = self._pirqs.get(pirq)
+        if own is None or own.domain is not domain:
+            raise HypercallError(Errno.EINVAL, f"{domain.name} has no physical interrupt {pirq}")
+        return own
 
     def _interrupt(self, endpoint: int) -> None:
         """An endpoint's interrupt has arrived at its owner's core."""
-        domain, port = self._bindings[endpoint]
+        own = self._pirqs[FIRST_PIRQ + endpoint]
+        domain = own.domain
         if domain.posted and domain.running:
             self.entries.posted += 1
         else:
             self.entries.interrupts += 1
         if not domain.crashed:
-            domain.events.send(port)
+            domain.events.send(own.port)
 
     def guest_fault(self, domain: Domain, gpa: int, kind: str) -> None:
         """A guest touched what is not mapped for it."""

@@ -34,8 +34,8 @@ class Interrupts:
         self.spurious = 0
         """Messages that no route expects: wrong core or vector, or on their way when the route was removed."""
 
-    async def route(self, endpoint: int, core: int) -> None:
-        """Send the endpoint's interrupts to a core (APIC id), from now on. The first route switches MSI-X on."""
+    async def enable(self) -> None:
+        """Switch MSI-X on, if it is not yet."""
         if not self._enabled:
             bar, offset, entries = await self._bus.enable_msix()
             if (bar, offset) != (CONTROL_BAR, NicControl.MSIX_BASE) or entries < NicControl.MSIX_COUNT:
@@ -45,6 +45,9 @@ class Interrupts:
                 )
             self._platform.on_interrupt(self._message)
             self._enabled = True
+
+    def route(self, endpoint: int, core: int) -> None:
+        """Send the endpoint's interrupts to a core (APIC id), from now on. MSI-X must be on."""
         address = MESSAGE_BASE | (core & APIC_MASK) << APIC_SHIFT
         data = FIRST_VECTOR + endpoint
         at = endpoint * NicControl.MSIX_STRIDE

@@ -29,6 +29,15 @@ class P2M:
         del self.pages[gfn]
         self._frames.put(frame)
 
+    def take_ram(self, gfn: int) -> int:
+        """Unmap without dropping the reference, which passes to the caller; the frame. `KeyError` when absent."""
+        del self.pages[gfn]
+        return self._ram.pop(gfn)
+
+    def is_mapped(self, gfn: int) -> bool:
+        """RAM or a device page is there."""
+        return gfn in self._ram or gfn in self.mmio
+
     def frame(self, gfn: int) -> int | None:
         """Machine frame of a RAM page, None for anything else."""
         return self._ram.get(gfn)

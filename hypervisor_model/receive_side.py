@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from hypervisor_model.faults import HypercallError
 from sw.abi.registers import Form, NicControl
 from sw.guest.machine import ReceiveSetup
 from sw.platform import CYCLE_NS
+from sw.xen.errno import Errno, HypercallError
 
 BUFFER_RING_LOG2: Final = range(4, 10)
 QUEUE_LOG2: Final = range(4, 11)
@@ -31,7 +31,6 @@ COUNTERS: Final = {
 COUNTER_MASK: Final = 0xFFFF_FFFF
 
 _QUEUE_BASE_STRIDE = NicControl.ENDPOINT_RQ1_BASE_LO - NicControl.ENDPOINT_RQ0_BASE_LO
-_EINVAL = 22
 
 Write = Callable[[int, int], None]
 """Posts a write to a control register."""
@@ -49,14 +48,14 @@ def check(setup: ReceiveSetup, max_frame: int) -> None:
         ("number of queue_bases", len(setup.queue_bases), QUEUES),
     ):
         if value not in limits:
-            raise HypercallError(_EINVAL, f"{name} is {value}: {limits.start} to {limits.stop - 1}")
+            raise HypercallError(Errno.EINVAL, f"{name} is {value}: {limits.start} to {limits.stop - 1}")
     for name, value in (
         ("small_base", setup.small_base),
         ("big_base", setup.big_base),
         *((f"queue_bases[{n}]", base) for n, base in enumerate(setup.queue_bases)),
     ):
         if value & 0xF or not 0 <= value < 1 << 64:
-            raise HypercallError(_EINVAL, f"{name} is {value:#x}: must be a multiple of 16 below 2^64")
+            raise HypercallError(Errno.EINVAL, f"{name} is {value:#x}: must be a multiple of 16 below 2^64")
 
 
 def program(write: Write, endpoint: int, setup: ReceiveSetup, form: Form) -> None:
@@ -96,12 +95,12 @@ def switch_off(write: Write, endpoint: int) -> None:
 def set_rss(write: Write, endpoint: int, key: bytes, table: Sequence[int]) -> None:
     """Toeplitz key and indirection table. Raises `HypercallError` naming what does not fit."""
     if len(key) != RSS_KEY_BYTES:
-        raise HypercallError(_EINVAL, f"key has {len(key)} bytes: {RSS_KEY_BYTES}")
+        raise HypercallError(Errno.EINVAL, f"key has {len(key)} bytes: {RSS_KEY_BYTES}")
     if len(table) != RSS_TABLE_ENTRIES:
-        raise HypercallError(_EINVAL, f"table has {len(table)} entries: {RSS_TABLE_ENTRIES}")
+        raise HypercallError(Errno.EINVAL, f"table has {len(table)} entries: {RSS_TABLE_ENTRIES}")
     wrong = next((queue for queue in table if not 0 <= queue < QUEUES.stop - 1), None)
     if wrong is not None:
-        raise HypercallError(_EINVAL, f"table names queue {wrong}: 0 to {QUEUES.stop - 2}")
+        raise HypercallError(Errno.EINVAL, f"table names queue {wrong}: 0 to {QUEUES.stop - 2}")
     at = endpoint * NicControl.RSS_STRIDE
     for n in range(0, RSS_KEY_BYTES, 4):
         write(NicControl.RSS_KEY + at + n, int.from_bytes(key[n : n + 4], "big"))
@@ -117,7 +116,7 @@ def set_moderation(write: Write, endpoint: int, ns: int, frames: int) -> None:
     """
     for name, value, limit in (("ns", ns, MODERATION_NS), ("frames", frames, MODERATION_FRAMES)):
         if not 0 <= value <= limit:
-            raise HypercallError(_EINVAL, f"{name} is {value}: 0 to {limit}")
+            raise HypercallError(Errno.EINVAL, f"{name} is {value}: 0 to {limit}")
     write(
         NicControl.IRQ_MODERATION + endpoint * NicControl.IRQ_STRIDE,
         -(-ns // CYCLE_NS) | (frames or MODERATION_FRAMES) << NicControl.IRQ_MODERATION_COUNT_S,

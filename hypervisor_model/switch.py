@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from hypervisor_model.faults import HypercallError
 from sw.abi.registers import NicControl, Switch
+from sw.xen.errno import Errno, HypercallError
 
 MAC_PREFIX: Final = 0x0060DD
 """Myricom's; the hypervisor gives the lower 24 bits: 16 of the domain, 8 of its endpoint."""
@@ -16,7 +16,6 @@ PAUSE_MAC: Final = MAC_PREFIX << 24
 BROADCAST: Final = b"\xff" * 6
 _MEMBERS: Final = 32
 
-_EINVAL = 22
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class SwitchTables:
     def join(self, endpoint: int, group: bytes) -> bool:
         """Add an endpoint to a multicast group; False when all entries hold other groups."""
         if len(group) != 6 or not group[0] & 1 or group == BROADCAST:
-            raise HypercallError(_EINVAL, f"group {group.hex(':')} is not a multicast address")
+            raise HypercallError(Errno.EINVAL, f"group {group.hex(':')} is not a multicast address")
         free = None
         for index, entry in enumerate(self._groups):
             if entry is None:
@@ -127,7 +126,7 @@ class SwitchTables:
             if entry is not None and entry.address == group and entry.members >> endpoint & 1:
                 self._remove(index, entry, endpoint)
                 return
-        raise HypercallError(_EINVAL, f"endpoint {endpoint} is not in group {group.hex(':')}")
+        raise HypercallError(Errno.EINVAL, f"endpoint {endpoint} is not in group {group.hex(':')}")
 
     def leave_all(self, endpoint: int) -> None:
         """Remove an endpoint from every group."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sw.abi.registers import Mode
 from sw.guest.machine import EndpointGrant, GuestMachine
-from sw.guest.xen_abi import GrantStatus
+from sw.xen.grant_table import GrantStatus
 
 
 class DevicePagesError(RuntimeError):
@@ -28,11 +28,13 @@ class DevicePages:
         if count == 0:
             return 0
         machine = self._machine
-        gfn = machine.kernel.allocate_pages(count)
-        self._runs.append((gfn, count))
-        if count > 1 and self._grant.mode is Mode.NATIVE:
-            # The device names pages by machine address: a run must be one there too.
-            await machine.hypercall.memory_exchange(gfn, count)
+        # Where the device names pages by machine address a run must be one there, too: memory comes in powers of two.
+        order = (count - 1).bit_length() if self._grant.mode is Mode.NATIVE else 0
+        taken = max(count, 1 << order)
+        gfn = machine.kernel.allocate_pages(taken)
+        self._runs.append((gfn, taken))
+        if order:
+            await machine.hypercall.memory_exchange(gfn, order)
         for page in range(gfn, gfn + count):
             reference = await machine.kernel.grant_access(page, readonly=readonly)
             mapping = await machine.hypercall.grant_map_to_device(self._grant.endpoint, reference, readonly=readonly)

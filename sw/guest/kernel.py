@@ -7,20 +7,22 @@ from collections.abc import Callable
 from typing import Final
 
 from sw.guest.machine import GuestMachine
-from sw.guest.xen_abi import (
+from sw.xen.grant_table import (
+    GRANT_ENTRIES_PER_PAGE,
+    GRANT_ENTRY_V1,
+    GRANT_MAX_FRAMES,
+    GRANT_RESERVED_ENTRIES,
+    GrantFlag,
+)
+from sw.xen.xen import (
     DOMID_CONTROL,
     EVENT_MASK,
     EVENT_PENDING,
     EVENT_PORTS,
     EVENT_WORD_BITS,
     EVENT_WORDS,
-    GRANT_ENTRIES_PER_PAGE,
-    GRANT_ENTRY_V1,
-    GRANT_MAX_FRAMES,
-    GRANT_RESERVED_ENTRIES,
     PENDING_SELECTOR,
     UPCALL_PENDING,
-    GrantFlag,
 )
 
 _WORD: Final = struct.Struct("<Q")
@@ -40,6 +42,7 @@ class GuestKernel:
         self._free_references: list[int] = []
         self._shared: memoryview | None = None
         self._handlers: dict[int, Callable[[], None]] = {}
+        self._pirqs: dict[int, int] = {}
         self._last_port = 0
         self.unhandled_events = 0
         """Events of ports without a handler: notified while the port was being closed."""
@@ -113,7 +116,9 @@ class GuestKernel:
         if self._shared is None:
             self._shared = self._machine.memory.page(await self._machine.hypercall.map_shared_info())
             self._shared[EVENT_MASK : EVENT_MASK + EVENT_PORTS // 8] = b"\xff" * (EVENT_PORTS // 8)
-        port = await self._machine.hypercall.bind_endpoint_interrupt(endpoint)
+        pirq = await self._machine.hypercall.map_pirq(endpoint)
+        port = await self._machine.hypercall.bind_pirq(pirq)
+        self._pirqs[port] = pirq
         self._handlers[port] = handler
         await self._machine.hypercall.event_unmask(port)
         return port
@@ -121,6 +126,7 @@ class GuestKernel:
     async def unbind_interrupt(self, port: int) -> None:
         """Close the event channel."""
         await self._machine.hypercall.event_close(port)
+        await self._machine.hypercall.unmap_pirq(self._pirqs.pop(port))
         del self._handlers[port]
 
     def upcall(self) -> None:

@@ -5,13 +5,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sw.abi.registers import Form, Mode
-from sw.guest.xen_abi import GrantStatus
+from sw.abi.registers import Mode
 from sw.platform import Signal
+from sw.xen.grant_table import GrantStatus
+
+if TYPE_CHECKING:
+    from sw.guest.hypercalls import GuestHypercalls
+
+
+@dataclass(frozen=True)
+class GuestLayout:
+    """Guest-physical address space as the domain builder lays it out. Frame numbers."""
+
+    ram: range
+    grant_table: int
+    """First page of the grant table; at most 64 follow."""
+    shared_info: int
+    """Where the guest maps its shared-info page."""
+    device: int
+    """Where the hypervisor maps device pages."""
 
 
 @dataclass(frozen=True)
@@ -66,85 +82,6 @@ class DeviceMapping:
     """What a descriptor or ring base names this page by."""
 
 
-class Hypercalls(Protocol):
-    """Calls into the hypervisor; each one is counted. All raise `HypercallError` on a refused request.
-
-    What a call sets on the NIC is in force when it returns.
-    """
-
-    async def setup_table(self, frames: int) -> list[int]:
-        """Grow the grant table to `frames` pages; their GFNs."""
-        ...
-
-    async def memory_exchange(self, gfn: int, count: int) -> None:
-        """Back `count` pages from `gfn` on by consecutive machine frames; their contents are lost."""
-        ...
-
-    async def decrease_reservation(self, gfn: int) -> None:
-        """Give one page back."""
-        ...
-
-    async def populate_physmap(self, gfn: int) -> None:
-        """Have an empty GFN of the reservation backed by a zeroed frame."""
-        ...
-
-    async def endpoint_allocate(self, form: Form, receive_form: Form | None = None) -> EndpointGrant:
-        """`receive_form`: how receive buffers will reach the NIC; None for an endpoint that only sends."""
-        ...
-
-    async def grant_map_to_device(self, endpoint: int, reference: int, *, readonly: bool) -> DeviceMapping: ...
-
-    async def grant_unmap_from_device(self, handles: list[int]) -> list[GrantStatus]: ...
-
-    async def endpoint_enable(
-        self,
-        endpoint: int,
-        send_log2: int,
-        cq_log2: int,
-        send_base: int,
-        cq_base: int,
-        receive: ReceiveSetup | None = None,
-    ) -> None: ...
-
-    async def endpoint_disable(self, endpoint: int) -> None: ...
-
-    async def endpoint_release(self, endpoint: int) -> None: ...
-
-    async def endpoint_rss(self, endpoint: int, key: bytes, table: Sequence[int]) -> None:
-        """Toeplitz key (40 bytes) and indirection table (128 queue numbers)."""
-        ...
-
-    async def endpoint_moderation(self, endpoint: int, ns: int, frames: int) -> None:
-        """Interrupt after `ns` from the first completion or after `frames` of them (`ethtool -C`); 0: at once."""
-        ...
-
-    async def endpoint_multicast(self, endpoint: int, group: bytes, *, join: bool) -> bool:
-        """Join or leave a multicast group. False: the NIC's table is full, the caller has not joined."""
-        ...
-
-    async def endpoint_filter(self, endpoint: int, *, promiscuous: bool, all_multicast: bool) -> None:
-        """Receive more than one's own; `promiscuous` is refused (EPERM) unless the domain is privileged."""
-        ...
-
-    async def endpoint_statistics(self, endpoint: int) -> dict[str, int]:
-        """The NIC's counters of the endpoint since it was allocated, by name."""
-        ...
-
-    async def map_shared_info(self) -> int:
-        """GFN of the shared-info page (memory_op add_to_physmap)."""
-        ...
-
-    async def bind_endpoint_interrupt(self, endpoint: int) -> int:
-        """Event-channel port of the endpoint's interrupt (bind_pirq); it is masked in the NIC until then."""
-        ...
-
-    async def event_unmask(self, port: int) -> None:
-        """Clear the mask bit; a pending event raises the upcall."""
-        ...
-
-    async def event_close(self, port: int) -> None: ...
-
-
 class GuestMemory(Protocol):
     """Guest-physical memory. An access outside the guest's RAM is a page fault to the hypervisor."""
 
@@ -179,8 +116,22 @@ class GuestMachine(Protocol):
     @property
     def memory(self) -> GuestMemory: ...
 
+    async def vmcall(self, number: int, *arguments: int) -> int:
+        """Enter the hypervisor by number (`sw.xen.xen.Hypercall`): 0 or more, or a negative `sw.xen.errno.Errno`."""
+        ...
+
     @property
-    def hypercall(self) -> Hypercalls: ...
+    def refusal(self) -> str:
+        """Why the last hypercall was refused, as the hypervisor's console says it. For messages only."""
+        ...
+
+    @property
+    def hypercall(self) -> GuestHypercalls:
+        """The same calls, typed."""
+        ...
+
+    @property
+    def layout(self) -> GuestLayout: ...
 
     @property
     def kernel(self) -> Kernel: ...

@@ -14,12 +14,12 @@ from typing import Final
 
 from hypervisor_model.domains import Domain
 from hypervisor_model.endpoints import CONTROL_BAR
-from hypervisor_model.faults import HypercallError
 from hypervisor_model.hypervisor import Hypervisor
 from sw.abi.registers import Aperture, Completion, Form, SendDescriptor, Status
 from sw.guest.machine import EndpointGrant, GuestMachine
-from sw.guest.xen_abi import GrantStatus
 from sw.platform import PAGE_SHIFT, PAGE_SIZE, MachineMap, PlatformTimeoutError
+from sw.xen.errno import HypercallError
+from sw.xen.grant_table import GrantStatus
 
 RING_LOG2: Final = 6
 CQ_LOG2: Final = 6
@@ -237,7 +237,7 @@ class HostileGuest:
         """MMIO outside its own doorbell page must enter the hypervisor and go nowhere."""
         hv, machine = self._hv, self._machine
         (page, frame), *_ = hv.endpoints.aperture_pages(hv.endpoints.owned(self._victim_endpoint, self._victim.domid))
-        slot = machine.device_gfn + self._victim_endpoint * hv.endpoints.stride_pages + page
+        slot = machine.layout.device + self._victim_endpoint * hv.endpoints.stride_pages + page
         control, _ = hv.device.bars[CONTROL_BAR]
         for name, gpa in (
             ("ring a victim's doorbell where its own would be", slot << PAGE_SHIFT),

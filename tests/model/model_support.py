@@ -12,7 +12,7 @@ from hypervisor_model.domains import Domain
 from hypervisor_model.hypervisor import Hypervisor
 from sw.abi.registers import Aperture, Form, Status
 from sw.guest.virtual_nic import VirtualNic
-from sw.guest.xen_abi import GrantStatus
+from sw.xen.grant_table import GrantStatus
 from tb.model.platform import ModelPlatform
 
 WAIT_NS = 20_000_000

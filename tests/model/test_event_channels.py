@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from hypervisor_model.event_channels import EventChannels
-from hypervisor_model.faults import HypercallError
 from hypervisor_model.hypervisor import Hypervisor
+from sw.xen.errno import HypercallError
 from tests.model.model_support import PAGE, machine
 
 # struct shared_info, 64 bit: 32 vcpu_info of 64 bytes, then 64 pending and 64 mask words
@@ -105,17 +105,21 @@ class Guest:
         self.served: list[int] = []
         self.kernel = self.dom.kernel
 
-        async def bind_endpoint_interrupt(endpoint: int) -> int:
-            return self.dom.events.bind(endpoint)
+        async def map_pirq(endpoint: int) -> int:
+            return 16 + endpoint
 
-        self.dom.hypercall.bind_endpoint_interrupt = bind_endpoint_interrupt  # type: ignore[method-assign]
+        async def bind_pirq(pirq: int) -> int:
+            return self.dom.events.bind(pirq)
+
+        self.dom.hypercall.map_pirq = map_pirq  # type: ignore[method-assign]
+        self.dom.hypercall.bind_pirq = bind_pirq  # type: ignore[method-assign]
 
         async def run() -> None:
             for n in range(count):
                 await self.kernel.bind_interrupt(n, lambda n=n: self.served.append(n + 1))  # type: ignore[misc]
 
         platform.run(run())
-        self.page = self.dom.memory.page(xen_page(self.hv, self.dom.map_shared_info()))
+        self.page = self.dom.memory.page(xen_page(self.hv, self.dom.layout.shared_info))
 
     def mask_upcalls(self) -> None:
         self.page[UPCALL_MASK] = 1

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypervisor_model.faults import HypercallError
 from hypervisor_model.hypervisor import Hypervisor
 from sw.abi.registers import Form
-from sw.guest.xen_abi import GrantStatus
 from sw.platform import PAGE_SIZE, MachineMap
+from sw.xen.errno import HypercallError
+from sw.xen.grant_table import GrantStatus
 from tb.model.platform import ModelPlatform
 
 PAGES = 3

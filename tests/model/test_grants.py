@@ -7,11 +7,11 @@ import struct
 import pytest
 
 from hypervisor_model.domains import Domain
-from hypervisor_model.faults import HypercallError
 from hypervisor_model.grants import PIN_GUARD
 from sw.abi.registers import Form
 from sw.guest.machine import DeviceMapping
-from sw.guest.xen_abi import GrantStatus
+from sw.xen.errno import HypercallError
+from sw.xen.grant_table import GrantStatus
 from tests.model.model_support import PAGE, machine
 
 ENDPOINT = 0
@@ -143,7 +143,7 @@ def test_bad_references() -> None:
         assert guest.dom.kernel.end_access(reference)
         assert (await guest.map(reference, readonly=True)).status is GrantStatus.GENERAL_ERROR
         assert (await guest.map(512, readonly=True)).status is GrantStatus.BAD_GREF
-        assert (await guest.map(-1, readonly=True)).status is GrantStatus.BAD_GREF
+        assert (await guest.map(0xFFFF_FFFF, readonly=True)).status is GrantStatus.BAD_GREF
 
     guest.platform.run(run())
 
@@ -153,7 +153,7 @@ def test_only_own_ram_can_be_granted() -> None:
 
     async def run() -> None:
         await guest.start()
-        aperture = guest.dom.device_gfn
+        aperture = guest.dom.layout.device
         assert aperture in guest.dom.p2m.mmio
         for gfn in (aperture, 5, guest.dom.ram.stop + 1):
             reference = await guest.dom.kernel.grant_access(gfn, readonly=True)
@@ -241,10 +241,10 @@ def test_mmio_is_mapped_with_permission_only() -> None:
     _, hv = machine()
     dom = hv.create_domain("guest", 16)
     with pytest.raises(HypercallError, match="no permission"):
-        hv.memory_mapping(dom, dom.device_gfn, 0xC0000, add=True)
+        hv.memory_mapping(dom, dom.layout.device, 0xC0000, add=True)
     hv.iomem_permission(dom, 0xC0000, allow=True)
-    hv.memory_mapping(dom, dom.device_gfn, 0xC0000, add=True)
-    assert dom.p2m.mmio == {dom.device_gfn: 0xC0000}
+    hv.memory_mapping(dom, dom.layout.device, 0xC0000, add=True)
+    assert dom.p2m.mmio == {dom.layout.device: 0xC0000}
 
 
 def test_guest_memory_is_scattered_and_disjoint() -> None:

@@ -7,9 +7,10 @@ import struct
 
 import pytest
 
-from hypervisor_model.faults import DomainCrashedError, GuestFaultError, HypercallError
+from hypervisor_model.faults import DomainCrashedError, GuestFaultError
 from sw.abi.registers import Form, NicControl, Status
 from sw.guest.virtual_nic import NicHaltedError, SendForm, VirtualNic
+from sw.xen.errno import HypercallError
 from tb.model import iommu as reasons
 from tests.model.model_support import (
     PAGE,

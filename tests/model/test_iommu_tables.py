@@ -6,11 +6,11 @@ import struct
 
 import pytest
 
-from hypervisor_model.faults import HypercallError
 from hypervisor_model.memory import FrameAllocator
 from hypervisor_model.second_level import SecondLevelTable
 from sw.abi.registers import Form, Iommu, Status
 from sw.platform import MachineMap
+from sw.xen.errno import HypercallError
 from tb.model import iommu as reasons
 from tb.model.platform import ModelMemory, ModelPlatform
 from tests.model.model_support import PAGE, WAIT_NS, RawEndpoint, descriptor, frames_of, machine, on_wire
@@ -103,7 +103,7 @@ def test_superpage_carries_frames() -> None:
         await guest.open()
         with pytest.raises(HypercallError, match="consecutive"):
             await dom.hypercall.map_superpage_to_device(guest.number, first, readonly=True)
-        await dom.hypercall.memory_exchange(first, 512)
+        await dom.hypercall.memory_exchange(first, 9)
         address = await dom.hypercall.map_superpage_to_device(guest.number, first, readonly=True)
         dom.memory.write((first + 300) * PAGE + 77, payload)
         guest.push(0, descriptor(address + 300 * PAGE + 77, len(payload)))

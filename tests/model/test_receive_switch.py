@@ -10,12 +10,12 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from hypervisor_model.faults import HypercallError
 from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.switch import PortPolicy, SwitchConfig
 from sw.abi.registers import NicControl, Status, Switch
 from sw.guest.checksum import ones_sum
 from sw.guest.virtual_nic import NicError, ReceiveConfig, SendForm, VirtualNic
+from sw.xen.errno import HypercallError
 from tb.model.platform import ModelPlatform
 from tests.model.model_support import WAIT_NS, frames_of, machine, on_wire
 from tests.model.receive_support import BROADCAST, PEER, collect, frame, receiver_nic, wire

@@ -7,7 +7,7 @@ import struct
 from hypervisor_model.hypervisor import Hypervisor
 from sw.abi.registers import Form, Iommu, NicControl, Status
 from sw.guest.virtual_nic import SendForm, VirtualNic
-from sw.guest.xen_abi import GrantStatus
+from sw.xen.grant_table import GrantStatus
 from tb.model.platform import ModelPlatform
 from tests.model.model_support import PAGE, RawEndpoint, descriptor, send_all
 

@@ -167,7 +167,7 @@ async def ring_of_a_predecessor(dut: SimHandleBase) -> None:
 
 def aperture(hypervisor: Hypervisor, domain: Domain, endpoint: int) -> int:
     """GPA of the endpoint's aperture."""
-    return domain.device_gfn + endpoint * hypervisor.endpoints.stride_pages << PAGE_SHIFT
+    return domain.layout.device + endpoint * hypervisor.endpoints.stride_pages << PAGE_SHIFT
 
 
 async def completion_rings(dut: SimHandleBase) -> None:

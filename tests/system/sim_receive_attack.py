@@ -12,12 +12,12 @@ import numpy.typing as npt
 from cocotb.handle import SimHandleBase
 from cocotb.triggers import gather
 
-from hypervisor_model.faults import HypercallError
 from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.switch import PortPolicy
 from sw.abi.registers import Form, RxDrop, Status, Switch, TraceKind
 from sw.guest.virtual_nic import ReceiveConfig, SendForm, VirtualNic
 from sw.platform import CYCLE_NS
+from sw.xen.errno import HypercallError
 from tb.cosim.platform import RtlPlatform
 from tb.unit.switch.oracle import Group, Rules
 from tests.system.attack import (

@@ -1,0 +1,273 @@
+"""A guest's calls into the hypervisor: arguments become structures in guest memory, results and errors come back.
+
+Every call raises `HypercallError` when it is refused. What a call sets on the NIC is in force when it returns.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from sw.abi.registers import Form, Mode
+from sw.guest.machine import DeviceMapping, EndpointGrant, ReceiveSetup
+from sw.platform import PAGE_SHIFT, PAGE_SIZE
+from sw.xen import myri
+from sw.xen.errno import Errno, HypercallError
+from sw.xen.event_channel import BIND_PIRQ, PORT, EventOp
+from sw.xen.grant_table import SETUP_TABLE, GrantOp, GrantStatus
+from sw.xen.memory import ADD_TO_PHYSMAP, EXCHANGE, EXTENT_ORDERS, FRAME, RESERVATION, MapSpace, MemoryOp
+from sw.xen.myri import FilterFlag, MapFlag, MyriOp
+from sw.xen.physdev import MAP_PIRQ, MAP_PIRQ_TYPE_MSI, UNMAP_PIRQ, PhysdevOp
+from sw.xen.xen import DOMID_SELF, Hypercall
+
+if TYPE_CHECKING:
+    from sw.guest.machine import GuestMachine
+
+_MAX_QUEUES: Final = 4
+_ANY: Final = -1
+_BOOT_PAGES: Final = 2
+_TABLE_PRESENT: Final = 1
+"""map_pirq: MSI-X is told from MSI by a table address; where the table is, the hypervisor knows."""
+
+
+class ArgumentPages:
+    """Guest pages for the arguments of calls under way, one or two pages a call; kept once allocated."""
+
+    def __init__(self, machine: GuestMachine) -> None:
+        self._machine = machine
+        self._free = [machine.kernel.allocate_pages(1) for _ in range(_BOOT_PAGES)]
+
+    def take(self) -> int:
+        """A page: its GFN."""
+        return self._free.pop() if self._free else self._machine.kernel.allocate_pages(1)
+
+    def give(self, gfn: int) -> None:
+        """The call is over."""
+        self._free.append(gfn)
+
+
+class GuestHypercalls:
+    """Typed calls of one guest."""
+
+    def __init__(self, machine: GuestMachine) -> None:
+        self._machine = machine
+        self._pages = ArgumentPages(machine)
+
+    # --- memory_op -------------------------------------------------------------------------------
+
+    async def memory_exchange(self, gfn: int, order: int) -> None:
+        """Back 2^`order` pages (order 0 to 9) from `gfn` on by consecutive machine frames; their contents are lost."""
+        if order not in EXTENT_ORDERS:
+            raise HypercallError(Errno.EINVAL, f"order is {order}: {EXTENT_ORDERS.start} to {EXTENT_ORDERS.stop - 1}")
+        count = 1 << order
+        page, table = self._pages.take(), self._pages.take()
+        try:
+            write, at, list_at = self._machine.memory.write, page << PAGE_SHIFT, table << PAGE_SHIFT
+            write(list_at, b"".join(FRAME.pack(gfn + n) for n in range(count)))
+            write(at, EXCHANGE.pack(list_at, count, 0, 0, DOMID_SELF, list_at, 1, order, 0, DOMID_SELF, 0))
+            await self._call(Hypercall.MEMORY_OP, MemoryOp.EXCHANGE, at)
+        finally:
+            self._pages.give(page)
+            self._pages.give(table)
+
+    async def decrease_reservation(self, gfn: int) -> None:
+        """Give one page back."""
+        await self._reservation(MemoryOp.DECREASE_RESERVATION, gfn)
+
+    async def populate_physmap(self, gfn: int) -> None:
+        """Have an empty GFN of the reservation backed by a zeroed frame."""
+        await self._reservation(MemoryOp.POPULATE_PHYSMAP, gfn)
+
+    async def map_shared_info(self) -> int:
+        """Map the shared-info page at the layout's place for it; its GFN."""
+        gfn = self._machine.layout.shared_info
+        await self._structure(
+            Hypercall.MEMORY_OP, MemoryOp.ADD_TO_PHYSMAP, ADD_TO_PHYSMAP, DOMID_SELF, 0, MapSpace.SHARED_INFO, 0, gfn
+        )
+        return gfn
+
+    async def _reservation(self, operation: MemoryOp, gfn: int) -> None:
+        def arguments(at: int) -> bytes:
+            return RESERVATION.pack(at + RESERVATION.size, 1, 0, 0, DOMID_SELF) + FRAME.pack(gfn)
+
+        await self._with_page(Hypercall.MEMORY_OP, operation, arguments)
+
+    # --- grant_table_op --------------------------------------------------------------------------
+
+    async def setup_table(self, frames: int) -> list[int]:
+        """Grow the grant table to `frames` pages; their GFNs."""
+
+        def arguments(at: int) -> bytes:
+            return SETUP_TABLE.pack(DOMID_SELF, frames, 0, at + SETUP_TABLE.size)
+
+        _, answer = await self._with_page(Hypercall.GRANT_TABLE_OP, GrantOp.SETUP_TABLE, arguments, 1)
+        return [FRAME.unpack_from(answer, SETUP_TABLE.size + n * FRAME.size)[0] for n in range(frames)]
+
+    # --- event_channel_op, physdev_op ------------------------------------------------------------
+
+    async def map_pirq(self, endpoint: int) -> int:
+        """The interrupt of an own endpoint among the guest's physical interrupts."""
+        arguments = (DOMID_SELF, MAP_PIRQ_TYPE_MSI, _ANY, _ANY, 0, 0, endpoint, _TABLE_PRESENT)
+        answer = await self._structure(Hypercall.PHYSDEV_OP, PhysdevOp.MAP_PIRQ, MAP_PIRQ, *arguments)
+        return int(answer[3])
+
+    async def unmap_pirq(self, pirq: int) -> None:
+        """Give a physical interrupt back."""
+        await self._structure(Hypercall.PHYSDEV_OP, PhysdevOp.UNMAP_PIRQ, UNMAP_PIRQ, DOMID_SELF, pirq)
+
+    async def bind_pirq(self, pirq: int) -> int:
+        """Event-channel port of a physical interrupt; it is masked until unmasked."""
+        answer = await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.BIND_PIRQ, BIND_PIRQ, pirq, 0, 0)
+        return int(answer[2])
+
+    async def event_unmask(self, port: int) -> None:
+        """Clear the mask bit; a pending event raises the upcall."""
+        await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.UNMASK, PORT, port)
+
+    async def event_close(self, port: int) -> None:
+        """Close a port."""
+        await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.CLOSE, PORT, port)
+
+    # --- myri_op ---------------------------------------------------------------------------------
+
+    async def endpoint_allocate(self, form: Form, receive_form: Form | None = None) -> EndpointGrant:
+        """`receive_form`: how receive buffers will reach the NIC; None for an endpoint that only sends."""
+        receive = myri.SEND_ONLY if receive_form is None else receive_form
+        answer = await self._structure(
+            Hypercall.MYRI_OP, MyriOp.ALLOCATE, myri.ALLOCATE, form, receive, 0, 0, 0, 0, 0, bytes(6), 0
+        )
+        _, _, endpoint, mode, inline_max, max_frame, vlan, mac, aperture = answer
+        return EndpointGrant(endpoint, Mode(mode), aperture, inline_max, max_frame, mac, vlan)
+
+    async def grant_map_to_device(self, endpoint: int, reference: int, *, readonly: bool) -> DeviceMapping:
+        """Let an own endpoint reach a page that the guest granted to the control domain."""
+        flags = MapFlag.READONLY if readonly else 0
+        answer = await self._structure(
+            Hypercall.MYRI_OP, MyriOp.MAP_GRANTS, myri.MAP_GRANT, endpoint, flags, reference, 0, 0, 0, count=1
+        )
+        *_, status, handle, address = answer
+        return DeviceMapping(GrantStatus(status), handle, address)
+
+    async def grant_unmap_from_device(self, handles: Sequence[int]) -> list[GrantStatus]:
+        """Undo device mappings; the status of each."""
+        layout = myri.UNMAP_GRANT
+        statuses: list[GrantStatus] = []
+        batch = PAGE_SIZE // layout.size
+        for first in range(0, len(handles), batch):
+            some = handles[first : first + batch]
+            data = b"".join(layout.pack(handle & 0xFFFF_FFFF, 0) for handle in some)
+            statuses += await self._unmap(data, len(some))
+        return statuses
+
+    async def _unmap(self, data: bytes, count: int) -> list[GrantStatus]:
+        _, answer = await self._with_page(Hypercall.MYRI_OP, MyriOp.UNMAP_GRANTS, lambda _: data, count)
+        return [GrantStatus(status) for _, status in myri.UNMAP_GRANT.iter_unpack(answer[: len(data)])]
+
+    async def map_superpage_to_device(self, endpoint: int, gfn: int, *, readonly: bool) -> int:
+        """Let an own endpoint reach 512 aligned pages in consecutive frames by one 2 MiB entry; the device address."""
+        flags = MapFlag.READONLY if readonly else 0
+        answer = await self._structure(
+            Hypercall.MYRI_OP, MyriOp.MAP_SUPERPAGE, myri.MAP_SUPERPAGE, endpoint, flags, gfn, 0
+        )
+        return int(answer[3])
+
+    async def endpoint_enable(
+        self,
+        endpoint: int,
+        send_log2: int,
+        cq_log2: int,
+        send_base: int,
+        cq_base: int,
+        receive: ReceiveSetup | None = None,
+    ) -> None:
+        """Program ring sizes and bases (device addresses) and let the endpoint run."""
+        if receive is None:
+            side: tuple[int, ...] = (0,) * 9
+            bases: tuple[int, ...] = (0,) * (2 + _MAX_QUEUES)
+        else:
+            queues = receive.queue_bases
+            side = (
+                1, receive.small_log2, receive.big_log2, receive.queue_log2, receive.buffer_log2, receive.small_bytes,
+                receive.max_frame, len(queues), receive.rss,
+            )  # fmt: skip
+            bases = (receive.small_base, receive.big_base, *(*queues, *(0,) * _MAX_QUEUES)[:_MAX_QUEUES])
+        await self._structure(
+            Hypercall.MYRI_OP, MyriOp.ENABLE, myri.ENABLE, endpoint, send_log2, cq_log2, *side, send_base, cq_base, *bases
+        )
+
+    async def endpoint_disable(self, endpoint: int) -> None:
+        """Stop an endpoint; on return nothing of it is in flight."""
+        await self._structure(Hypercall.MYRI_OP, MyriOp.DISABLE, myri.ENDPOINT, endpoint)
+
+    async def endpoint_release(self, endpoint: int) -> None:
+        """Give an endpoint back."""
+        await self._structure(Hypercall.MYRI_OP, MyriOp.RELEASE, myri.ENDPOINT, endpoint)
+
+    async def endpoint_rss(self, endpoint: int, key: bytes, table: Sequence[int]) -> None:
+        """Toeplitz key (40 bytes) and indirection table (128 queue numbers)."""
+        if len(key) != myri.RSS_KEY_BYTES or len(table) != myri.RSS_TABLE_ENTRIES:
+            raise HypercallError(
+                Errno.EINVAL,
+                f"key has {len(key)} bytes, table has {len(table)} entries: {myri.RSS_KEY_BYTES} and {myri.RSS_TABLE_ENTRIES}",
+            )
+        await self._structure(Hypercall.MYRI_OP, MyriOp.SET_RSS, myri.SET_RSS, endpoint, key, bytes(table))
+
+    async def endpoint_moderation(self, endpoint: int, ns: int, frames: int) -> None:
+        """Interrupt after `ns` from the first completion or after `frames` of them (`ethtool -C`); 0: at once."""
+        await self._structure(Hypercall.MYRI_OP, MyriOp.SET_MODERATION, myri.SET_MODERATION, endpoint, ns, frames)
+
+    async def endpoint_multicast(self, endpoint: int, group: bytes, *, join: bool) -> bool:
+        """Join or leave a multicast group. False: the NIC's table is full, the guest has not joined."""
+        answer = await self._structure(
+            Hypercall.MYRI_OP, MyriOp.MULTICAST, myri.MULTICAST, endpoint, int(join), group, 0
+        )
+        return bool(answer[3])
+
+    async def endpoint_filter(self, endpoint: int, *, promiscuous: bool, all_multicast: bool) -> None:
+        """Receive more than one's own; `promiscuous` is refused (EPERM) unless the domain is privileged."""
+        flags = FilterFlag.PROMISCUOUS * promiscuous | FilterFlag.ALL_MULTICAST * all_multicast
+        await self._structure(Hypercall.MYRI_OP, MyriOp.FILTER, myri.FILTER, endpoint, flags)
+
+    async def endpoint_statistics(self, endpoint: int) -> dict[str, int]:
+        """The NIC's counters of the endpoint since it was first enabled, by name."""
+        layout, names = myri.STATISTICS, myri.STATISTICS_NAMES
+
+        def arguments(at: int) -> bytes:
+            return layout.pack(endpoint, len(names), at + layout.size)
+
+        count, answer = await self._with_page(Hypercall.MYRI_OP, MyriOp.STATISTICS, arguments)
+        return dict(zip(names[:count], struct.unpack_from(f"<{count}Q", answer, layout.size), strict=True))
+
+    # --- the call itself -------------------------------------------------------------------------
+
+    async def _structure(
+        self, number: Hypercall, command: int, layout: struct.Struct, *values: Any, count: int | None = None
+    ) -> tuple[Any, ...]:
+        """Call with one structure as argument; the structure as the hypervisor left it."""
+        try:
+            data = layout.pack(*values)
+        except struct.error as error:
+            name = f"{number.name}.{command}".lower()
+            raise HypercallError(Errno.EINVAL, f"arguments {values} do not fit the structure of {name}: {error}") from error
+        _, answer = await self._with_page(number, command, lambda _: data, *(() if count is None else (count,)))
+        return layout.unpack(answer[: layout.size])
+
+    async def _with_page(
+        self, number: Hypercall, command: int, arguments: Callable[[int], bytes], *extra: int
+    ) -> tuple[int, bytes]:
+        """Call with a page whose start holds `arguments(its guest address)`; result, and the page afterwards."""
+        page = self._pages.take()
+        at = page << PAGE_SHIFT
+        try:
+            self._machine.memory.write(at, arguments(at))
+            result = await self._call(number, command, at, *extra)
+            return result, self._machine.memory.read(at, PAGE_SIZE)
+        finally:
+            self._pages.give(page)
+
+    async def _call(self, number: Hypercall, *arguments: int) -> int:
+        result = await self._machine.vmcall(number, *arguments)
+        if result < 0:
+            raise HypercallError(Errno(-result), self._machine.refusal)
+        return result

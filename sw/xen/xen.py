@@ -1,0 +1,58 @@
+"""Hypercall numbers, domain ids and the shared-info page. Source: Xen `xen/include/public/xen.h` (values restated)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+
+class Hypercall(IntEnum):
+    """`__HYPERVISOR_*`: the number by which a guest enters the hypervisor."""
+
+    MMU_UPDATE = 1
+    MEMORY_OP = 12
+    MULTICALL = 13
+    UPDATE_VA_MAPPING = 14
+    XEN_VERSION = 17
+    GRANT_TABLE_OP = 20
+    VCPU_OP = 24
+    MMUEXT_OP = 26
+    SCHED_OP = 29
+    EVENT_CHANNEL_OP = 32
+    PHYSDEV_OP = 33
+    HVM_OP = 34
+    SYSCTL = 35
+    DOMCTL = 36
+    ARGO_OP = 39
+    DM_OP = 41
+    MYRI_OP = 55
+    """`__HYPERVISOR_arch_7`, which x86 leaves free: the NIC's endpoints (`sw.xen.myri`)."""
+
+
+DOMID_CONTROL: Final = 0
+"""The control domain: owner of the NIC, grantee of every page that a device may reach."""
+DOMID_FIRST_RESERVED: Final = 0x7FF0
+DOMID_SELF: Final = 0x7FF0
+DOMID_IO: Final = 0x7FF1
+DOMID_XEN: Final = 0x7FF2
+DOMID_COW: Final = 0x7FF3
+DOMID_INVALID: Final = 0x7FF4
+DOMID_ANY: Final = 0x7FF5
+DOMID_IDLE: Final = 0x7FFF
+
+# struct shared_info of a 64-bit guest, 2-level event channels: byte offsets.
+VCPU_INFO_BYTES: Final = 64
+"""struct vcpu_info, one for each of 32 vCPUs, from offset 0."""
+UPCALL_PENDING: Final = 0
+"""vcpu_info.evtchn_upcall_pending, one byte."""
+UPCALL_MASK: Final = 1
+"""vcpu_info.evtchn_upcall_mask, one byte."""
+PENDING_SELECTOR: Final = 8
+"""vcpu_info.evtchn_pending_sel, 64 bits: words of the pending array to look at."""
+EVENT_PENDING: Final = 2048
+"""evtchn_pending: 64 words of 64 bits, after 32 vcpu_info of 64 bytes."""
+EVENT_MASK: Final = 2560
+"""evtchn_mask, likewise."""
+EVENT_WORDS: Final = 64
+EVENT_WORD_BITS: Final = 64
+EVENT_PORTS: Final = EVENT_WORDS * EVENT_WORD_BITS
