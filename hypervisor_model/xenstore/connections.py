@@ -158,7 +158,7 @@ class Store:
     def forget_domain(self, domid: int) -> None:
         """Remove what a domain that is gone has owned, and its rights: another may get its number."""
         operations = Operations(self.tree, PRIVILEGED, self.quotas)
-        for path in self.tree.snapshot():
+        for path in sorted(self.tree.snapshot()):
             node = self.tree.get(path)
             if node is None:
                 continue
