@@ -220,8 +220,8 @@ def test_nonsense_in_the_page_hurts_nobody_else(
             put_word(bad.page, at, value)
         daemon.event(1)
         daemon.event(1)
-        value = b"%d" % n
-        assert good.ask(WRITE, b"k\0" + value) == OK and good.ask(READ, b"k\0") == value
+        text = b"%d" % n
+        assert good.ask(WRITE, b"k\0" + text) == OK and good.ask(READ, b"k\0") == text
         assert good.heard() == [("k", "t")]
         assert word(good.page, ERROR_WORD) == 0
 

@@ -277,8 +277,8 @@ def test_special_watches() -> None:
     for name in ("@introduceDomain", "@releaseDomain"):
         daemon.local.watch(name, heard.append)
     one = home(daemon, 1)
-    for name in (b"@introduceDomain", b"@releaseDomain", b"@else"):
-        assert one.ask(WATCH, name + b"\0t\0") == OK
+    for special in (b"@introduceDomain", b"@releaseDomain", b"@else"):
+        assert one.ask(WATCH, special + b"\0t\0") == OK
     one.heard()
     heard.clear()
     Raw(daemon, 2)
