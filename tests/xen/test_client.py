@@ -202,7 +202,7 @@ def test_dead_daemon_is_noticed_in_bounded_time() -> None:
 
 
 def test_daemon_that_stops_fails_all_who_wait_and_reconnection_serves_again() -> None:
-    platform, daemon, one = guest(700)
+    platform, _, one = guest(700)
     errors: list[str] = []
 
     async def ask() -> None:

@@ -103,7 +103,7 @@ def test_path_lengths() -> None:
         (GET_DOMAIN_PATH, b"x\0"), (GET_DOMAIN_PATH, b"\0"), (DIRECTORY_PART, b"a\0"), (DIRECTORY_PART, b"a\0-1\0"),
         (MKDIR, b"a"), (RM, b""), (RM, b"/\0"), (DIRECTORY, b"a"), (GET_PERMS, b"a"),
     ],
-)  # fmt: skip
+)
 def test_malformed_requests(kind: int, payload: bytes) -> None:
     daemon = XenstoreDaemon()
     one = home(daemon, 1)

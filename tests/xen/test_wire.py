@@ -15,11 +15,13 @@ TYPES = {
     "transaction_end": 7, "introduce": 8, "release": 9, "get_domain_path": 10, "write": 11, "mkdir": 12, "rm": 13,
     "set_perms": 14, "watch_event": 15, "error": 16, "is_domain_introduced": 17, "resume": 18, "set_target": 19,
     "restrict": 20, "reset_watches": 21, "directory_part": 22,
-}  # fmt: skip
+}
 STATES = ["unknown", "initialising", "init_wait", "initialised", "connected", "closing", "closed", "reconfiguring",
-          "reconfigured"]  # fmt: skip
-ERRORS = ("EINVAL EACCES EEXIST EISDIR ENOENT ENOMEM ENOSPC EIO ENOTEMPTY ENOSYS EROFS EBUSY EAGAIN EISCONN E2BIG "
-          "EPERM").split()  # fmt: skip
+          "reconfigured"]
+ERRORS = [
+    "EINVAL", "EACCES", "EEXIST", "EISDIR", "ENOENT", "ENOMEM", "ENOSPC", "EIO", "ENOTEMPTY", "ENOSYS", "EROFS", "EBUSY",
+    "EAGAIN", "EISCONN", "E2BIG", "EPERM",
+]
 
 
 def test_numbers() -> None:
@@ -35,7 +37,7 @@ def test_ring_page() -> None:
         xs_wire.REQUEST_RING, xs_wire.RESPONSE_RING, xs_wire.REQUEST_CONSUMER, xs_wire.REQUEST_PRODUCER,
         xs_wire.RESPONSE_CONSUMER, xs_wire.RESPONSE_PRODUCER, xs_wire.SERVER_FEATURES, xs_wire.CONNECTION,
         xs_wire.ERROR_INDICATOR, xs_wire.INTERFACE_BYTES,
-    )  # fmt: skip
+    )
     assert offsets == (0, 1024, 2048, 2052, 2056, 2060, 2064, 2068, 2072, 2076)
     assert xs_wire.RING_BYTES == 1024
     raw = Raw(XenstoreDaemon(), 3)

@@ -97,17 +97,17 @@ def test_toolstack_writes_what_libxl_writes() -> None:
         home, back, front = "/local/domain/4", "/local/domain/0/backend/vif/4/0", "/local/domain/4/device/vif/0"
         read = local.read
         assert [read(f"{home}/{key}") for key in ("name", "domid", "memory/target", "store/ring-ref", "store/port")] == [
-            "guest4", "4", "65536", "119", "1"]  # fmt: skip
+            "guest4", "4", "65536", "119", "1"]
         assert {key: read(f"{back}/{key}") for key in local.directory(back)} == {
             "frontend": front, "frontend-id": "4", "online": "1", "state": "2", "handle": "0",
             "script": "/etc/xen/scripts/vif-bridge", "mac": "00:16:3e:01:02:03", "rate": "125000,50000", "mtu": "9000",
             "bridge": "br1", "type": "vif", "hotplug-status": "connected", "feature-rx-copy": "1", "feature-sg": "1",
             "multi-queue-max-queues": "1",
-        }  # fmt: skip
+        }
         assert {key: read(f"{front}/{key}") for key in local.directory(front)} == {
             "backend": back, "backend-id": "0", "state": "1", "handle": "0", "mac": "00:16:3e:01:02:03", "mtu": "9000",
             "trusted": "0",
-        }  # fmt: skip
+        }
         assert read("/libxl/4/device/vif/0/backend") == back and read("/libxl/4/device/vif/0/bridge") == "br1"
         assert local.permissions(front) == ["n4", "r0"] and local.permissions(f"{front}/state") == ["n4", "r0"]
         assert local.permissions(f"{front}/mtu") == ["n0", "r4"] and local.permissions(back) == ["n0", "r4"]
@@ -490,7 +490,7 @@ def test_vmyri() -> None:
         assert told == {
             "mac": "00:16:3e:01:02:03", "mtu": "9000", "mode": "iommu", "features": "rx,tx,csum,tso,rss,multicast",
             "carrier": "1", "max-windows": "128",
-        }  # fmt: skip
+        }
         await front.connect(VMYRI_KEYS)
         assert made[0].front == VmyriFront(event_channel=7, doorbell_gfn=1280, endpoint_first=3, endpoint_count=1)
         detach = host.platform.start(host.tools.network_detach(1, "vmyri", 0))
@@ -508,7 +508,7 @@ def test_vmyri() -> None:
     ("key", "value"),
     [("endpoint-count", "3"), ("endpoint-count", "0"), ("endpoint-first", "64"), ("event-channel", "0"),
      ("doorbell-gfn", ""), ("doorbell-gfn", str(1 << 40))],
-)  # fmt: skip
+)
 def test_vmyri_front_end_with_nonsense(key: str, value: str) -> None:
     host, made, config = vmyri()
     host.domain(1)
