@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from hypervisor_model.xenstore.connections import Store
 from hypervisor_model.xenstore.permissions import PRIVILEGED
@@ -30,6 +30,14 @@ from sw.xen.io.xs_wire import (
 )
 
 
+class _Queued(NamedTuple):
+    """A message that waits for room."""
+
+    data: bytes
+    reply: bool
+    """Else a watch event."""
+
+
 class RingServer:
     """Takes requests out of a page and puts replies and events in. Nonsense stops this connection and no other."""
 
@@ -39,9 +47,9 @@ class RingServer:
         self._domains = domains
         self._wake = wake
         self.connection: Final = store.connect(domid, self._deliver)
-        self._output: deque[bytes] = deque()
-        self._is_reply: deque[bool] = deque()
+        self._output: deque[_Queued] = deque()
         self._queued_bytes = 0
+        self._queued_replies = 0
         self._part: bytes = b""
         self._dead = False
 
@@ -88,39 +96,40 @@ class RingServer:
 
     def _may_read(self) -> bool:
         """Who does not take its replies is not asked for more requests."""
-        return self.connection.domid == PRIVILEGED or sum(self._is_reply) < self._store.quotas.outstanding
+        return self.connection.domid == PRIVILEGED or self._queued_replies < self._store.quotas.outstanding
 
     def _flush(self) -> int:
         """Put out what there is room for; the events that went whole."""
         events = 0
         while self._output:
-            data = self._part or self._output[0]
+            data = self._part or self._output[0].data
             self._part = data[self._responses.put(data) :]
             if self._part:
                 break
-            self._queued_bytes -= len(self._output.popleft())
-            events += not self._is_reply.popleft()
+            gone = self._output.popleft()
+            self._queued_bytes -= len(gone.data)
+            self._queued_replies -= gone.reply
+            events += not gone.reply
         return events
 
     def _reply(self, message: Message, kind: int, payload: bytes) -> None:
-        self._queue(Message(kind, message.request, message.transaction, payload).encode(), reply=True)
+        self._queue(_Queued(Message(kind, message.request, message.transaction, payload).encode(), reply=True))
 
     def _deliver(self, path: str, token: str) -> None:
         payload = f"{path}\0{token}\0".encode("latin-1")
-        data = Message(MessageType.WATCH_EVENT, 0, 0, payload).encode()
+        event = _Queued(Message(MessageType.WATCH_EVENT, 0, 0, payload).encode(), reply=False)
         # One that waits already says the same; of special events each one counts.
-        waits = not path.startswith("@") and data in self._output
-        full = self.connection.domid != PRIVILEGED and (
-            self._queued_bytes + len(data) > self._store.quotas.queued_bytes
-        )
+        waits = not path.startswith("@") and event in self._output
+        size = self._queued_bytes + len(event.data)
+        full = self.connection.domid != PRIVILEGED and size > self._store.quotas.queued_bytes
         if not (self._dead or waits or full or len(payload) > PAYLOAD_MAX):
-            self._queue(data, reply=False)
+            self._queue(event)
             self._wake()
 
-    def _queue(self, data: bytes, *, reply: bool) -> None:
-        self._output.append(data)
-        self._is_reply.append(reply)
-        self._queued_bytes += len(data)
+    def _queue(self, message: _Queued) -> None:
+        self._output.append(message)
+        self._queued_bytes += len(message.data)
+        self._queued_replies += message.reply
 
     def _stop(self, reason: ConnectionError_) -> None:
         self._forget()
@@ -138,8 +147,7 @@ class RingServer:
     def _forget(self) -> None:
         self.connection.reset()
         self._output.clear()
-        self._is_reply.clear()
-        self._queued_bytes = 0
+        self._queued_bytes = self._queued_replies = 0
         self._part = b""
         self._reader.forget()
 
