@@ -13,6 +13,7 @@ from hypervisor_model.xenbus import BACKENDS, Device
 from hypervisor_model.xenstore.local import LocalStore
 from hypervisor_model.xenstore.paths import domain_path, join, parent
 from hypervisor_model.xenstore.permissions import PRIVILEGED
+from sw.abi.registers import Mode
 from sw.platform import PlatformTimeoutError, Signal
 from sw.xen.io.xenbus import XenbusState, parse_state
 
@@ -57,8 +58,7 @@ class VmyriConfig:
     """A network device of the bypass driver."""
 
     mac: bytes
-    mode: str
-    """Protection mode of the card, as `sw.abi.registers.Mode` names it."""
+    mode: Mode
     max_endpoints: int = 1
     max_windows: int = 0
     mtu: int = 9000
@@ -71,7 +71,7 @@ class VmyriConfig:
         return {
             "mac": self.mac.hex(":"),
             "mtu": str(self.mtu),
-            "mode": self.mode,
+            "mode": self.mode.name.lower(),
             "max-endpoints": str(self.max_endpoints),
             "max-windows": str(self.max_windows),
         }

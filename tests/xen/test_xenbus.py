@@ -13,6 +13,7 @@ from hypervisor_model.toolstack import VifConfig, VmyriConfig
 from hypervisor_model.vmyri import VmyriBackEnd, VmyriFront
 from hypervisor_model.xenbus import Device, FrontEndError
 from hypervisor_model.xenstore.errors import StoreError
+from sw.abi.registers import Mode
 from sw.guest.xenbus import BackendGoneError, FrontEnd, device_handles, wait_for_device
 from sw.guest.xenstore import XenstoreError
 from sw.platform import PlatformTimeoutError
@@ -360,20 +361,25 @@ def test_waits_are_bounded_and_say_for_what() -> None:
     host = VifHost()
     guest = host.domain(1)
 
+    async def unserved() -> None:
+        with pytest.raises(PlatformTimeoutError, match="backend/vif/1/0: no back end in 50000000 ns"):
+            await host.tools.network_attach(1, VIF)
+
     async def run() -> None:
         with pytest.raises(PlatformTimeoutError, match="device/vif/0 was not plugged in 5000000 ns"):
             await wait_for_device(guest.store, "vif", 0, 5 * MS)
-        with pytest.raises(PlatformTimeoutError, match="backend/vif/1/0: no back end in 50000000 ns"):
-            await host.tools.network_attach(1, VIF)
+        await unserved()
         assert not any("vif" in path for path in host.nodes())
-        host.tools._write_device(Device(host.daemon.local, "vif", 1, 0), VIF)
+        attach = host.platform.start(unserved())
+        await host.platform.sleep(1)
         front = FrontEnd(guest.store, "vif", 0, timeout_ns=5 * MS)
         with pytest.raises(RuntimeError, match="device/vif/0 is not open"):
             await front.wait_closing(5)
         await front.open()
         with pytest.raises(PlatformTimeoutError, match=r"device/vif/0: 5000000 ns .* to come up; it is INITIALISING"):
             await front.ready()
-        host.daemon.local.remove("/local/domain/0/backend")
+        await host.platform.sleep(50 * MS)
+        assert attach.done
         with pytest.raises(BackendGoneError, match="to come up, and it is UNKNOWN"):
             await front.ready()
         with pytest.raises(XenstoreError, match="ENOENT"):
@@ -388,7 +394,8 @@ def test_network_script_comes_before_the_connection() -> None:
     local = host.daemon.local
 
     async def run() -> None:
-        host.tools._write_device(Device(local, "vif", 1, 0), VIF)
+        await host.tools.network_attach(1, VIF)
+        local.write("/local/domain/0/backend/vif/1/0/hotplug-status", "")
         front = FrontEnd(guest.store, "vif", 0, timeout_ns=5 * MS)
         await front.open()
         await front.ready()
@@ -474,7 +481,7 @@ def vmyri(max_endpoints: int = 2) -> tuple[Dom0, list[VmyriBackEnd], VmyriConfig
         return made[-1]
 
     drivers: dict[str, Callable[[Device], Any]] = {"vmyri": driver}
-    return Dom0(drivers), made, VmyriConfig(MAC, "iommu", max_endpoints=max_endpoints, max_windows=128)
+    return Dom0(drivers), made, VmyriConfig(MAC, Mode.IOMMU, max_endpoints=max_endpoints, max_windows=128)
 
 
 def test_vmyri() -> None:
