@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from collections.abc import Callable
 
@@ -123,13 +124,14 @@ class Raw:
 
 
 class Guest:
-    """A guest's client; each event takes `delay` ns to arrive, or none at all."""
+    """A guest's client; each event takes `delay` to twice that, in ns, to arrive, or no time at all."""
 
     def __init__(self, platform: ModelPlatform, daemon: XenstoreDaemon, domid: int, delay: int = 0) -> None:
         self.platform = platform
         self.page = memoryview(bytearray(4096))
         self.domid = domid
         self._delay = delay
+        self._rng = random.Random(domid)
         self._daemon = daemon
         self.boot()
         daemon.introduce(domid, self.page, self._to_guest)
@@ -149,7 +151,7 @@ class Guest:
 
     def _later(self, call: Callable[[], None]) -> None:
         if self._delay:
-            self.platform.schedule(self._delay, lambda _: call(), None)
+            self.platform.schedule(self._delay + self._rng.randrange(self._delay), lambda _: call(), None)
         else:
             call()
 

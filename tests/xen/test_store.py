@@ -373,6 +373,31 @@ def test_transaction_that_makes_and_unmakes() -> None:
     assert daemon.nodes_owned(1) == 3
 
 
+def test_events_of_a_transaction_are_of_the_whole_of_it() -> None:
+    daemon = XenstoreDaemon()
+    one, two = home(daemon, 1), home(daemon, 2)
+    one.ask(WRITE, b"d/x\0v")
+    one.ask(SET_PERMS, b"d/x\0n1\0r2\0")
+    one.ask(WATCH, b"d\0t\0")
+    two.ask(WATCH, b"/local/domain/1/d/x\0t\0")
+    one.heard(), two.heard()
+    # removed with its parent and made again: not only those hear who watch the very node
+    number = int(one.ask(START)[:-1])
+    one.ask(RM, b"d\0", number)
+    one.ask(WRITE, b"d/x\0w", number)
+    assert one.ask(END, b"T\0", number) == OK
+    assert sorted(one.heard()) == [("d", "t"), ("d/x", "t")]
+    # who could read it at the start hears of it, whatever happened to his right in between
+    assert two.heard() == [("/local/domain/1/d/x", "t")]
+    one.ask(SET_PERMS, b"d/x\0n1\0r2\0")
+    two.heard()
+    number = int(one.ask(START)[:-1])
+    one.ask(SET_PERMS, b"d/x\0n1\0", number)
+    one.ask(WRITE, b"d/x\0x", number)
+    assert one.ask(END, b"T\0", number) == OK
+    assert two.heard() == [("/local/domain/1/d/x", "t")] and two.ask(READ, b"/local/domain/1/d/x\0") == b"EACCES"
+
+
 def test_privileged_messages() -> None:
     pages: list[tuple[int, int, int]] = []
 
