@@ -57,13 +57,9 @@ class XenstoreDaemon:
         """
         server = self._rings.get(domid)
         if server is None:
-            fresh = RingServer(self._store, domid, self, lambda: self._schedule(domid))
-            try:
-                fresh.attach(ring, notify)
-            except ValueError:
-                fresh.detach()
-                raise
-            self._rings[domid] = fresh
+            self._rings[domid] = RingServer(
+                self._store, domid, self, lambda: self._schedule(domid), ring, notify
+            )
             self._store.fire([Change(INTRODUCE_DOMAIN, None, exact=True)])
         else:
             server.attach(ring, notify)

@@ -41,20 +41,27 @@ class _Queued(NamedTuple):
 class RingServer:
     """Takes requests out of a page and puts replies and events in. Nonsense stops this connection and no other."""
 
-    def __init__(self, store: Store, domid: int, domains: Domains, wake: Callable[[], None]) -> None:
-        """`wake` asks for a call of `serve`: an event waits."""
+    def __init__(
+        self,
+        store: Store,
+        domid: int,
+        domains: Domains,
+        wake: Callable[[], None],
+        page: memoryview,
+        notify: Callable[[], None],
+    ) -> None:
+        """`wake` asks for a call of `serve`: an event waits. `page` and `notify` as in `attach`."""
         self._store = store
         self._domains = domains
         self._wake = wake
-        self.connection: Final = store.connect(domid, self._deliver)
         self._output: deque[_Queued] = deque()
         self._queued_bytes = 0
         self._queued_replies = 0
-        self._part: bytes = b""
-        self._dead = False
+        self.attach(page, notify)
+        self.connection: Final = store.connect(domid, self._deliver)
 
     def attach(self, page: memoryview, notify: Callable[[], None]) -> None:
-        """Serve this page, from its present indices on. `notify` sends the domain's event."""
+        """Serve this page, from its present indices on; `notify` sends the domain's event. `ValueError`: too small."""
         if page.nbytes < INTERFACE_BYTES or page.itemsize != 1 or page.readonly:
             raise ValueError(f"ring page of {page.nbytes} bytes: {INTERFACE_BYTES} writable bytes are needed")
         self._page = page
@@ -62,6 +69,9 @@ class RingServer:
         self._requests = ByteRing.requests(page)
         self._responses = ByteRing.responses(page)
         self._reader = MessageReader(self._requests)
+        # The rest of a message that begins on another page: there is none.
+        self._part = b""
+        self._dead = False
         WORD.pack_into(page, SERVER_FEATURES, ServerFeature.RECONNECTION | ServerFeature.ERROR)
         WORD.pack_into(page, ERROR_INDICATOR, ConnectionError_.NONE)
 

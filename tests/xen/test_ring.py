@@ -167,12 +167,22 @@ def test_introduced_again_with_another_page() -> None:
     one = owner(daemon, 1)
     one.ask(WATCH, b"a\0t\0")
     one.heard()
-    old = bytes(one.page)
+    # what was half-way out begins again on the new page
+    daemon.local.write("/local/domain/1/b", "x" * 1500)
+    one.put(request(READ, b"b\0", 77))
+    daemon.event(1)
     one.page = memoryview(bytearray(4096))
     calls: list[int] = []
     daemon.introduce(1, one.page, lambda: calls.append(1))
+    assert one.messages() == [(READ, 77, 0, b"x" * 1500)] and calls
     daemon.local.write("/local/domain/1/a", "v")
-    assert one.heard() == [("a", "t")] and calls and len(old) == 4096
+    assert one.heard() == [("a", "t")]
+    # a connection that was stopped is served again
+    one.put(struct.pack("<IIII", WRITE, 1, 0, 4097))
+    assert one.messages() == [] and word(one.page, ERROR_WORD) == 3
+    one.page = memoryview(bytearray(4096))
+    daemon.introduce(1, one.page, lambda: None)
+    assert one.ask(READ, b"a\0") == b"v" and word(one.page, ERROR_WORD) == 0
     daemon.release(1)
     daemon.event(1)
     daemon.event(77)

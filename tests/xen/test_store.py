@@ -340,6 +340,7 @@ def test_transactions() -> None:
         ((READ, b"a\0"), (SET_PERMS, b"a\0r1\0"), True),
         ((READ, b"n\0"), (WRITE, b"n\0x"), True),
         ((DIRECTORY, b"d\0"), (MKDIR, b"d/new\0"), True),
+        ((DIRECTORY, b"d\0"), (RM, b"d/c\0"), True),
         ((WRITE, b"d/p\0x"), (RM, b"d\0"), True),
         ((RM, b"d\0"), (WRITE, b"d/c\0x"), True),
         ((MKDIR, b"n/m\0"), (MKDIR, b"n\0"), True),
