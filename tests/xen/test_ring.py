@@ -92,6 +92,22 @@ def test_who_takes_no_replies_is_not_served_and_hears_once_what_repeats() -> Non
     assert [reply[3] for reply in messages if reply[0] == 15] == [b"n\0t\0", b"n/x\0t\0"]
 
 
+def test_special_events_all_count_though_they_wait_and_look_alike() -> None:
+    daemon = XenstoreDaemon()
+    daemon.local.set_permissions("@releaseDomain", "n0", "r1")
+    one = owner(daemon, 1)
+    token = "t" * 600
+    one.ask(WATCH, b"@releaseDomain\0" + token.encode() + b"\0")
+    one.ask(WATCH, b"a\0" + token.encode() + b"\0")
+    one.heard()
+    for domid in range(2, 7):
+        Raw(daemon, domid)
+        daemon.release(domid)
+        daemon.local.write("/local/domain/1/a", "v")
+    heard = one.heard()
+    assert heard.count(("@releaseDomain", token)) == 5 and heard.count(("a", token)) < 5
+
+
 def test_events_for_who_never_reads_are_bounded() -> None:
     daemon = XenstoreDaemon(Quotas(queued_bytes=5000))
     one = owner(daemon, 1)
