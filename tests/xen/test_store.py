@@ -235,6 +235,9 @@ def test_watches() -> None:
     one, two = home(daemon, 1), home(daemon, 2)
     assert one.ask(WATCH, b"d\0rel\0") == OK and one.ask(WATCH, b"/local/domain/1/d/x\0abs \xff\0"[:-2] + b"\0") == OK
     assert one.heard() == [("d", "rel"), ("/local/domain/1/d/x", "abs ")]
+    # the reply, and then the event that every watch begins with
+    one.put(struct.pack("<IIII", WATCH, 9, 0, 4) + b"e\0t\0")
+    assert one.messages() == [(WATCH, 9, 0, OK), (WATCH_EVENT, 0, 0, b"e\0t\0")]
     assert one.ask(WATCH, b"d\0rel\0") == b"EEXIST"
     assert one.ask(WATCH, b"/local/domain/1/d\0rel\0") == b"EEXIST"
     one.ask(WRITE, b"d/x/y\0v")
@@ -436,7 +439,7 @@ def test_long_listing() -> None:
     generations = set()
     while not listing.endswith(b"\0\0"):
         generation, part = one.ask(DIRECTORY_PART, b"/d\0%d\0" % len(listing)).split(b"\0", 1)
-        assert len(generation) + 1 + len(part) <= 4096
+        assert len(generation) + 1 + len(part) <= 4096 and part.endswith(b"\0")
         listing += part
         generations.add(generation)
     assert len(generations) == 1
@@ -484,6 +487,30 @@ def test_replies_come_in_the_order_of_requests_and_spend_is_told() -> None:
     daemon.local.watch("/a", lambda _: None)
     assert sum(spent) == 9 + 3
     assert word(one.page, 2048) == word(one.page, 2052)
+
+
+def test_local_callbacks_run_one_after_the_other_and_never_after_removal() -> None:
+    local = XenstoreDaemon().local
+    trace: list[str] = []
+
+    def first(path: str) -> None:
+        trace.append(f"first {path}")
+        if len(trace) == 1:
+            local.write("/a/b", "v")
+        elif path == "/a/b":
+            local.unwatch(second)
+        trace.append("end")
+
+    second = local.watch("/none", lambda path: trace.append(f"second {path}"))
+    trace.clear()
+    local.watch("/a", first)
+    assert trace == ["first /a", "end", "first /a/b", "end"]
+    trace.clear()
+    second = local.watch("/a/b", lambda path: trace.append(f"second {path}"))
+    assert trace == ["second /a/b"]
+    trace.append("quiet")
+    local.write("/a/b", "w")
+    assert trace == ["second /a/b", "quiet", "first /a/b", "end"]
 
 
 def test_local_handle() -> None:
