@@ -175,6 +175,49 @@ def test_front_end_by_way_of_initialised() -> None:
     host.run(run())
 
 
+def test_keys_and_state_appear_at_once() -> None:
+    host = VifHost(delay=500)
+    guest = host.domain(1)
+    local = host.daemon.local
+    seen: list[tuple[str | None, ...]] = []
+    home = "/local/domain/1/device/vif/0"
+
+    def look(_: str) -> None:
+        seen.append(tuple(local.read_or_none(f"{home}/{key}") for key in (*KEYS, "state")))
+
+    async def run() -> None:
+        await host.tools.network_attach(1, VIF)
+        front = FrontEnd(guest.store, "vif", 0, timeout_ns=30 * MS)
+        await front.open()
+        await front.ready()
+        local.watch(home, look)
+        await front.connect(KEYS)
+        assert set(seen) == {(None,) * 4 + ("1",), (*KEYS.values(), "4")}
+
+    host.run(run())
+
+
+def test_device_that_is_removed_while_its_front_end_closes() -> None:
+    host = VifHost(pause=70 * MS)
+    guest = host.domain(1)
+
+    async def run() -> None:
+        await host.tools.network_attach(1, VIF)
+        await wait_for_device(guest.store, "vif", 0, 50 * MS)
+        front = FrontEnd(guest.store, "vif", 0, timeout_ns=100 * MS)
+        await front.open()
+        await front.ready()
+        await front.connect(KEYS)
+        detach = host.platform.start(host.tools.network_detach(1, "vif", 0))
+        assert await front.wait_closing(MS)
+        await front.close()
+        await host.platform.sleep(1)
+        assert detach.done and detach.result is False
+
+    host.run(run(), after=80 * MS)
+    assert not any("vif" in path for path in host.nodes()) and not host.drivers[0].held
+
+
 def test_front_end_that_publishes_before_it_is_asked() -> None:
     host = VifHost()
     guest = host.domain(1)
