@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hypervisor_model.xenbus import Device
-from sw.guest.xen_abi import EVENT_PORTS
+from sw.xen.xen import EVENT_PORTS
 
 ENDPOINTS: Final = 64
 _GFN_MAX: Final = (1 << 40) - 1

@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 
 from hypervisor_model.xenstore.errors import StoreError
 from sw.xen.io.xs_wire import Error
+from sw.xen.xen import DOMID_CONTROL
 
-PRIVILEGED: Final = 0
+PRIVILEGED: Final = DOMID_CONTROL
 """Domain 0 owns everything, and no quota binds it."""
 
 

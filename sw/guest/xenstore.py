@@ -11,6 +11,7 @@ from sw.xen.io.xs_wire import (
     CONNECTION,
     ERROR_INDICATOR,
     PAYLOAD_MAX,
+    RING_BYTES,
     WORD,
     ByteRing,
     ConnectionError_,
@@ -19,6 +20,7 @@ from sw.xen.io.xs_wire import (
     Message,
     MessageReader,
     MessageType,
+    RingIndexError,
 )
 
 TIMEOUT_NS: Final = 100_000_000
@@ -134,22 +136,18 @@ class _Request:
 class StoreWatch:
     """Events on a node and all below it, in order. The first one comes by itself."""
 
-    def __init__(self, client: Xenstore, path: str, token: str, callback: Callable[[str], None] | None) -> None:
+    def __init__(self, client: Xenstore, path: str, token: str) -> None:
         self._client = client
         self.path = path
         self.token = token
-        self._callback = callback
         self._events: deque[str] = deque()
 
     def push(self, path: str) -> None:
         """An event has arrived."""
-        if self._callback is not None:
-            self._callback(path)
-        else:
-            self._events.append(path)
+        self._events.append(path)
 
     def take(self) -> list[str]:
-        """Paths that have changed since the last call. Empty if there is a callback: it gets them."""
+        """Paths that have changed since the last call."""
         taken = list(self._events)
         self._events.clear()
         return taken
@@ -169,12 +167,12 @@ class Xenstore(Accessor):
     def __init__(
         self,
         page: memoryview,
-        notify: Callable[[], None],
+        notify: Callable[[], Awaitable[None]],
         signal: Callable[[], Signal],
         now: Callable[[], int],
         timeout_ns: int = TIMEOUT_NS,
     ) -> None:
-        """`page` is the ring page; `notify` sends its event channel's event; `now` is simulated time in ns.
+        """`page` is the ring page; `notify` sends its event channel's event (a hypercall); `now` is simulated time in ns.
 
         `timeout_ns` bounds each request. The guest's handler of that event channel calls `event`.
         """
@@ -189,6 +187,8 @@ class Xenstore(Accessor):
         self._reader = MessageReader(self._responses)
         self._sender: _Request | None = None
         self._broken = ""
+        self._room_made = False
+        """The response ring was full, and is not any more: whoever waits next tells the daemon."""
         self._waiting: dict[int, _Request] = {}
         self._next_request = 1
         self._watches: dict[str, StoreWatch] = {}
@@ -202,10 +202,9 @@ class Xenstore(Accessor):
             # Of a page that is being reset nothing may be looked at; those who wait for it look again.
             self._signal.notify()
             return
-        taken = False
         try:
-            while self._responses.used():
-                taken = True
+            while (used := self._responses.used()) > 0:
+                self._room_made |= used == RING_BYTES
                 message = self._reader.read()
                 if message is not None:
                     self._dispatch(message)
@@ -214,9 +213,6 @@ class Xenstore(Accessor):
         error = int(WORD.unpack_from(self._page, ERROR_INDICATOR)[0])
         if error != ConnectionError_.NONE:
             self._broken = f"the daemon stopped with error {error}"
-        if taken:
-            # The daemon may have more than fitted.
-            self._notify()
         self._signal.notify()
 
     def now(self) -> int:
@@ -233,16 +229,17 @@ class Xenstore(Accessor):
         self._sender = None
         self._signal.notify()
         WORD.pack_into(self._page, CONNECTION, ConnectionState.RECONNECT)
-        self._notify()
+        await self._notify()
         if not await self.wait(lambda: not self._connecting(), self._timeout_ns):
             raise PlatformTimeoutError(f"xenstore: the daemon did not reset the ring in {self._timeout_ns} ns")
         self._reader.forget()
+        self._room_made = False
         self._broken = ""
 
-    async def watch(self, path: str, callback: Callable[[str], None] | None = None) -> StoreWatch:
-        """Watch a node. Events go to `callback`, which must not block, or are kept for `StoreWatch.take`."""
+    async def watch(self, path: str) -> StoreWatch:
+        """Watch a node."""
         self._next_token += 1
-        watch = StoreWatch(self, path, str(self._next_token), callback)
+        watch = StoreWatch(self, path, str(self._next_token))
         self._watches[watch.token] = watch
         try:
             await self._ask(MessageType.WATCH, path, watch.token)
@@ -313,7 +310,10 @@ class Xenstore(Accessor):
         """Until `done()`, looked at after each event of the ring; False after `timeout_ns` of simulated time."""
         deadline = self._now() + timeout_ns
         while not done():
-            if not await self._signal.wait(deadline - self._now()):
+            if self._room_made:
+                self._room_made = False
+                await self._notify()
+            elif not await self._signal.wait(deadline - self._now()):
                 return done()
         return True
 
@@ -324,9 +324,9 @@ class Xenstore(Accessor):
         sent = 0
         try:
             while sent < len(data):
-                await self._until(request, lambda: self._requests.free() > 0, "room to send")
+                await self._until(request, self._has_room, "room to send")
                 sent += self._requests.put(data[sent:])
-                self._notify()
+                await self._notify()
         except PlatformTimeoutError:
             if sent:
                 self._broken = f"{request.what} was sent in part only"
@@ -343,6 +343,13 @@ class Xenstore(Accessor):
         if request.lost or self._broken:
             reason = self._broken or "the connection was reset"
             raise XenstoreConnectionError(f"xenstore: {request.what} will not be answered: {reason}")
+
+    def _has_room(self) -> bool:
+        try:
+            return self._requests.free() > 0
+        except RingIndexError as nonsense:
+            self._broken = str(nonsense)
+            return False
 
     def _dispatch(self, message: Message) -> None:
         if message.type == MessageType.WATCH_EVENT:

@@ -124,7 +124,7 @@ class Raw:
 
 
 class Guest:
-    """A guest's client; each event takes `delay` to twice that, in ns, to arrive, or no time at all."""
+    """A guest's client; each event takes `delay` to twice that, in ns, to arrive, and its sending some more, or no time."""
 
     def __init__(self, platform: ModelPlatform, daemon: XenstoreDaemon, domid: int, delay: int = 0) -> None:
         self.platform = platform
@@ -143,7 +143,9 @@ class Guest:
         )
         return self.store
 
-    def _to_daemon(self) -> None:
+    async def _to_daemon(self) -> None:
+        if self._delay:
+            await self.platform.sleep(self._rng.randrange(self._delay))
         self._later(lambda: self._daemon.event(self.domid))
 
     def _to_guest(self) -> None:
