@@ -165,7 +165,8 @@ class Dom0:
         self.platform = ModelPlatform()
         self.daemon = XenstoreDaemon()
         self.delay = delay
-        self.bus = BackEndBus(self.daemon.open(), self.platform.signal, drivers)
+        self.bus_store = self.daemon.open()
+        self.bus = BackEndBus(self.bus_store, self.platform.signal, drivers)
         self.tools = Toolstack(self.daemon.local, self.platform.signal, self.platform.now, timeout_ns=50 * MS)
 
     def domain(self, domid: int) -> Guest:
