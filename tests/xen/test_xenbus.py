@@ -388,6 +388,22 @@ def test_guest_that_does_not_let_go_loses_the_device_all_the_same(state: str | N
     assert not any("vif" in path for path in host.nodes())
 
 
+@pytest.mark.parametrize("above", ["", "/backend", "/backend/vif", "/backend/vif/1", "/backend/vif/1/0"])
+def test_removal_of_any_directory_above_a_device_lets_go_of_it(above: str) -> None:
+    host = VifHost()
+    guest = host.domain(1)
+
+    async def run() -> None:
+        await host.tools.network_attach(1, VIF)
+        front = await up(guest)
+        host.daemon.local.remove(f"/local/domain/0{above}")
+        assert await front.wait_closing(MS)
+        await host.platform.sleep(10_000)
+        assert not host.drivers[0].held and host.bus.state("vif", 1, 0) is XenbusState.UNKNOWN
+
+    host.run(run())
+
+
 def test_unplug_without_front_end() -> None:
     host = VifHost()
     host.domain(1)
