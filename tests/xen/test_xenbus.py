@@ -388,6 +388,24 @@ def test_guest_that_does_not_let_go_loses_the_device_all_the_same(state: str | N
     assert not any("vif" in path for path in host.nodes())
 
 
+def test_nodes_that_vanish_while_the_front_end_closes_stay_away() -> None:
+    host = VifHost(pause=5 * MS)
+    guest = host.domain(1)
+
+    async def run() -> None:
+        await host.tools.network_attach(1, VIF)
+        front = await up(guest)
+        close = host.platform.start(front.close())
+        await host.platform.sleep(MS)
+        for path in ("/local/domain/0/backend/vif", "/local/domain/1/device/vif"):
+            host.daemon.local.remove(path)
+        await host.platform.sleep(MS)
+        assert close.done, "there is nobody to wait for"
+
+    host.run(run(), after=20 * MS)
+    assert not any("/domain/1/device/vif" in path or "backend/vif" in path for path in host.nodes())
+
+
 @pytest.mark.parametrize("above", ["", "/backend", "/backend/vif", "/backend/vif/1", "/backend/vif/1/0"])
 def test_removal_of_any_directory_above_a_device_lets_go_of_it(above: str) -> None:
     host = VifHost()
