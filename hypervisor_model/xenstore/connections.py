@@ -115,11 +115,6 @@ class Connection:
         """Oldest first."""
         return list(self._watches.values())
 
-    @property
-    def open_transactions(self) -> int:
-        """How many."""
-        return len(self._transactions)
-
     def _open(self, number: int) -> Transaction:
         transaction = self._transactions.get(number)
         if transaction is None:
