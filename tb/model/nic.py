@@ -419,7 +419,7 @@ class ReferenceNic:
             endpoint.halted = True
         except _StaleError as error:
             self._found_stale(endpoint, error.address)
-            status = Status.STALE_DESCRIPTOR
+            status, slots = Status.STALE_DESCRIPTOR, 0
         self._consume(endpoint, slots)
         self._send(endpoint, status, frames)
         return not endpoint.halted
