@@ -174,9 +174,6 @@ module myr_dma_read
   assign checked_o    = cur_valid_q && cur_new_q && answered;
   assign refusal_o    = '{valid: denied_done, ep: cur_q.ep, write: 1'b0, reason: reason, addr: cur_q.addr};
   assign begin_o      = cur_valid_q && answered && allowed && !begun_q;
-  // a refused piece was not counted, unless it was allowed at first
-  assign end_o        = done_o.valid && (cpl_valid_i || expire || begun_q);
-  assign end_epoch_o  = cpl_valid_i ? tag_q[cpl_tag].epoch : expire ? tag_q[scan_q].epoch : epoch_q;
   assign authorised_o = checked_o && allowed && cur_q.first && !cur_q.fetch;
   assign authorised_ep_o    = cur_q.ep;
   assign authorised_index_o = cur_q.index;
@@ -260,6 +257,9 @@ module myr_dma_read
   assign release_zombie = expired && zombie_q[scan_q];
   assign denied_done    = cur_valid_q && answered && !allowed && !cpl_valid_i && !expire;
   assign timed_out_o    = expire;
+  // a refused piece was not counted, unless it was allowed at first
+  assign end_o        = done_o.valid && (cpl_valid_i || expire || begun_q);
+  assign end_epoch_o  = cpl_valid_i ? tag_q[cpl_tag].epoch : expire ? tag_q[scan_q].epoch : epoch_q;
 
   always_comb begin
     done_o = '{valid: 1'b0, fetch: 1'b0, rx: 1'b0, ep: '0, slot: '0, index: '0, count: '0, late: 1'b0, status: StatusOk};

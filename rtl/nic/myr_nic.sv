@@ -140,6 +140,8 @@ module myr_nic
   ep_ctrl_t       look_ctrl, exec_ctrl, fetch_ctrl, doorbell_ctrl, cq_ctrl, sched_ctrl, irq_ctrl;
   logic [63:0]    fetch_base, cq_base;
   logic [15:0]    status_producer, status_consumer, status_cq_index;
+  logic           exec_stale, rx_stale;   // a send descriptor, a receive buffer is stale
+  send_desc_t     stale_descriptor;
   logic           status_halted, busy_ring, busy_fetch, busy_flight;
   logic           table_rd_ack, table_wr_ack, busy_rx_fetch, busy_rx;
   logic [EpW-1:0] place_ep, rq_ep;
@@ -182,7 +184,7 @@ module myr_nic
   logic [EpW-1:0]      window_ep[DmaUsers];
   logic [WindowW-1:0]  look_index[DmaUsers];
   window_t             window;
-  logic                window_rd_ack, window_wr_ack, epoch, fence_busy, refusal_overflow, rx_stale;
+  logic                window_rd_ack, window_wr_ack, epoch, fence_busy, refusal_overflow;
   logic [31:0]         window_rdata;
   logic [15:0]         fences;
   refusal_t            refusal[DmaUsers+1];  // the last one is for stale descriptors
@@ -234,8 +236,7 @@ module myr_nic
   logic [FrameAddrW-4:0] inline_addr;
   logic [63:0] inline_data;
   logic [7:0]  inline_be;
-  logic        alloc_sum, close_silent, exec_stale;
-  send_desc_t  stale_descriptor;
+  logic        alloc_sum, close_silent;
   logic [7:0]  close_status_bits;
   logic [LenW-1:0] alloc_start, alloc_field;
 
