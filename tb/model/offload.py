@@ -57,10 +57,19 @@ class TsoChain:
     slots: int = 0
     """Descriptors that the chain uses."""
     broken: bool = False
+    stale: int | None = None
+    """Address of a stale descriptor: `header` and `payload` are what comes before it."""
 
 
 class _Broken(Exception):
     """The chain breaks the rules at the descriptor that is looked at."""
+
+
+class _Stale(Exception):
+    """The descriptor that is looked at is stale."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
 
 
 class _Missing(Exception):
@@ -70,9 +79,12 @@ class _Missing(Exception):
 class _Walk:
     """From the head of a chain to its end, by the counts and flags of its descriptors."""
 
-    def __init__(self, peek: Callable[[int], bytes | None], valid: Callable[[int], bool]) -> None:
+    def __init__(
+        self, peek: Callable[[int], bytes | None], valid: Callable[[int], bool], stale: Callable[[int, int], bool]
+    ) -> None:
         self._peek = peek
         self._valid = valid
+        self._stale = stale
         self.at = 0
         self.end: int | None = None
         """Descriptors of the chain, once its TSO_LAST has been seen."""
@@ -83,7 +95,10 @@ class _Walk:
             raise _Missing
         if not self._valid(n):
             raise _Broken
-        return _DESCRIPTOR.unpack(descriptor)
+        address, field, length, control = _DESCRIPTOR.unpack(descriptor)
+        if self._stale(n, address):
+            raise _Stale(address)
+        return address, field, length, control
 
     def header(self, chain: TsoChain, count: int) -> None:
         if not 1 <= count <= MAX_HEADER_PIECES or not 1 <= chain.mss <= MAX_FRAME:
@@ -155,9 +170,14 @@ class _Walk:
                 self.end = self.at - 1 + declared if 1 <= declared <= MAX_CHAIN else self.at
 
 
-def walk_tso(peek: Callable[[int], bytes | None], valid: Callable[[int], bool]) -> TsoChain | None:
-    """The TSO chain at the consumer: `peek(n)` is its descriptor n. None while it is not all there."""
-    walk = _Walk(peek, valid)
+def walk_tso(
+    peek: Callable[[int], bytes | None], valid: Callable[[int], bool], stale: Callable[[int, int], bool]
+) -> TsoChain | None:
+    """The TSO chain at the consumer: `peek(n)` is its descriptor n, `stale(n, address)` tells whether it is too old.
+
+    None while it is not all there.
+    """
+    walk = _Walk(peek, valid, stale)
     head = peek(0)
     assert head is not None
     _, mss, _, control = _DESCRIPTOR.unpack(head)
@@ -172,6 +192,9 @@ def walk_tso(peek: Callable[[int], bytes | None], valid: Callable[[int], bool]) 
             walk.skip()
     except _Missing:
         return None
+    except _Stale as found:
+        chain.stale = found.address
+        return chain
     chain.slots = walk.at
     return chain
 
