@@ -9,6 +9,7 @@ from hypervisor_model.faults import DomainCrashedError, GuestFaultError
 from hypervisor_model.memory import OWNER_XEN, FrameAllocator
 from hypervisor_model.p2m import P2M
 from hypervisor_model.switch import PortPolicy
+from sw.abi.registers import Mode
 from sw.guest.hypercalls import GuestHypercalls
 from sw.guest.kernel import GuestKernel
 from sw.guest.machine import GuestLayout
@@ -83,7 +84,7 @@ class Domain:
         domid: int,
         pages: int,
         *,
-        owns_device: bool,
+        mode: Mode,
         crash_on_fault: bool,
         privileged: bool,
         port_policy: PortPolicy | None,
@@ -93,7 +94,8 @@ class Domain:
         self._platform = platform
         self.name = name
         self.domid = domid
-        self.owns_device = owns_device
+        self.mode = mode
+        """Protection mode of its endpoints."""
         self.crash_on_fault = crash_on_fault
         self.privileged = privileged
         self.port_policy = port_policy
@@ -165,6 +167,10 @@ class Domain:
             frame = self.p2m.take_ram(self._shared_info_gfn)
         self.p2m.add_ram(gfn, frame)
         self._shared_info_gfn = gfn
+
+    def vmcall_now(self, number: int, *arguments: int) -> int:
+        """As `vmcall`, for an operation that never waits for hardware; others give -EAGAIN."""
+        return self._hypervisor.enter_now(self, number, tuple(value & _REGISTER for value in arguments))
 
     def signal(self) -> Signal:
         """A new signal for this guest's coroutines."""

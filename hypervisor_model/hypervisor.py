@@ -9,12 +9,13 @@ from hypervisor_model.domains import Domain
 from hypervisor_model.endpoints import Endpoints
 from hypervisor_model.faults import DeviceFault, Entries, FaultLog, GuestFault
 from hypervisor_model.grants import GrantOperations
-from hypervisor_model.hypercalls.table import enter
+from hypervisor_model.hypercalls.table import enter, enter_now
 from hypervisor_model.interrupts import Interrupts
 from hypervisor_model.iommu import IommuDriver
 from hypervisor_model.memory import FrameAllocator
 from hypervisor_model.pci import PciBus, PciDevice
 from hypervisor_model.switch import PortPolicy, SwitchConfig
+from sw.abi.registers import Mode
 from sw.platform import Platform
 from sw.xen.errno import Errno, HypercallError
 
@@ -74,7 +75,7 @@ class Hypervisor:
         name: str,
         pages: int,
         *,
-        owns_device: bool = False,
+        mode: Mode = Mode.IOMMU,
         crash_on_fault: bool = False,
         privileged: bool = False,
         port_policy: PortPolicy | None = None,
@@ -82,7 +83,7 @@ class Hypervisor:
     ) -> Domain:
         """A guest with `pages` of scattered memory.
 
-        `owns_device`: it alone uses the NIC, with machine addresses (mode NATIVE). `crash_on_fault`: an access
+        `mode`: protection mode of its endpoints; with NATIVE it alone uses the NIC, and is privileged. `crash_on_fault`: an access
         outside its mapped pages kills it; otherwise the access is dropped. `privileged`: it may receive everything.
         `port_policy`: rights of its endpoints on the switch, also of those that only send; without one, endpoints
         that receive get the default, and those that only send may use any source address and VLAN.
@@ -96,9 +97,9 @@ class Hypervisor:
             name,
             domid,
             pages,
-            owns_device=owns_device,
+            mode=mode,
             crash_on_fault=crash_on_fault,
-            privileged=privileged or owns_device,
+            privileged=privileged or mode is Mode.NATIVE,
             port_policy=port_policy,
             posted=posted,
         )
@@ -109,6 +110,10 @@ class Hypervisor:
     async def enter(self, domain: Domain, number: int, arguments: tuple[int, ...]) -> int:
         """One hypercall of a guest: 0 or more, or a negative errno."""
         return await enter(self, domain, number, arguments)
+
+    def enter_now(self, domain: Domain, number: int, arguments: tuple[int, ...]) -> int:
+        """One hypercall that never waits for hardware; -EAGAIN for others."""
+        return enter_now(self, domain, number, arguments)
 
     def iomem_permission(self, domain: Domain, frame: int, *, allow: bool) -> None:
         """domctl iomem_permission, one device page: may it be mapped into the domain?"""

@@ -48,7 +48,7 @@ def test_four_guests_in_all_forms(seed: int, ring: int) -> None:
 @pytest.mark.parametrize("form", list(SendForm))
 def test_native_owner_uses_the_same_driver(form: SendForm) -> None:
     platform, hv = machine()
-    owner = hv.create_domain("owner", 256, owns_device=True)
+    owner = hv.create_domain("owner", 256, mode=Mode.NATIVE)
     other = hv.create_domain("other", 64)
     frames = random_frames(5, 300)
     nic = VirtualNic(owner, form, 1024, buffer_pages=32)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from sw.abi.registers import Form, NicControl, RxDrop
+from sw.abi.registers import Form, Mode, NicControl, RxDrop
 from sw.guest.virtual_nic import NicError, ReceiveConfig, SendForm, VirtualNic
 from tests.model.model_support import WAIT_NS, machine, on_wire
 from tests.model.receive_support import FORMS, collect, frame, owned, receiver_nic, sum_from_14, wire
@@ -150,7 +150,7 @@ def test_no_small_buffers_at_all() -> None:
 @pytest.mark.parametrize("form", list(SendForm))
 def test_native_owner_receives_by_the_same_driver(form: SendForm) -> None:
     platform, hv = machine()
-    owner = hv.create_domain("owner", 512, owns_device=True)
+    owner = hv.create_domain("owner", 512, mode=Mode.NATIVE)
     receive_form = Form.PUSHED if form is SendForm.PUSHED else Form.FETCHED
     nic = receiver_nic(owner, ReceiveConfig(mtu=9000, form=receive_form, entries=16, queues=2), form)
     rng = random.Random(9)

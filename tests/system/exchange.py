@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.switch import PortPolicy
-from sw.abi.registers import Form, NicControl
+from sw.abi.registers import Form, Mode, NicControl
 from sw.guest.virtual_nic import ReceiveConfig, ReceivedFrame, SendForm, VirtualNic
 from sw.platform import Platform
 from tests.system.packets import ones_sum
@@ -169,7 +169,7 @@ def sweep_plan() -> Plan:
 
 
 async def run(
-    platform: Line, gather: Gather, plan: Plan, *, seed: int, max_payload: int, max_read: int, owns_device: bool = False
+    platform: Line, gather: Gather, plan: Plan, *, seed: int, max_payload: int, max_read: int, mode: Mode = Mode.IOMMU
 ) -> Outcome:
     """Boot, open every guest, send everything, receive until nothing comes any more, close."""
     hypervisor = Hypervisor(platform, seed=seed, max_payload=max_payload, max_read=max_read)
@@ -180,8 +180,10 @@ async def run(
     nics = []
     for number, guest in enumerate(plan.guests):
         pages = 256 + guest.receive.entries * (guest.receive.big_bytes + guest.receive.small + 200) // 4096
+        if mode is Mode.WINDOWS:
+            pages += 2048  # long runs of buffers lie in windows of 2 MiB
         domain = hypervisor.create_domain(
-            f"guest{number}", pages, owns_device=owns_device, port_policy=PortPolicy(vlan=guest.vlan)
+            f"guest{number}", pages, mode=mode, port_policy=PortPolicy(vlan=guest.vlan)
         )
         log: list[tuple[int, int, int]] = []
         nic = VirtualNic(domain, guest.form, 64, buffer_pages=48, completion_log=log, receive=guest.receive)

@@ -11,6 +11,7 @@ import cocotb
 from cocotb.handle import SimHandleBase
 from cocotb.triggers import gather
 
+from sw.abi.registers import Mode
 from sw.guest.virtual_nic import ReceivedFrame
 from tb.cosim.platform import HostConfig, RtlPlatform
 from tb.ledger.receive import decode_receive
@@ -43,7 +44,7 @@ async def run(dut: SimHandleBase) -> None:
     settings = disturbances(seed) if job["disturb"] else {}
     config = HostConfig(seed=seed, peer_pause=True, **settings)
     cocotb.log.info("plan %s seed %d guests %d frames %d %s", job["plan"], seed, len(plan.guests), len(plan.sends), settings)
-    link = {"seed": seed, "max_payload": config.mps, "max_read": config.mrrs, "owns_device": job["plan"] == "native"}
+    link = {"seed": seed, "max_payload": config.mps, "max_read": config.mrrs, "mode": Mode.NATIVE if job["plan"] == "native" else Mode.IOMMU}
     platform = RtlPlatform(dut, config)
 
     async def side_by_side(coroutines: list[Any]) -> None:

@@ -12,7 +12,7 @@ from cocotb.handle import SimHandleBase
 
 from hypervisor_model.domains import Domain
 from hypervisor_model.hypervisor import Hypervisor
-from sw.abi.registers import NicControl, ReceiveBuffer
+from sw.abi.registers import Mode, NicControl, ReceiveBuffer
 from sw.guest.virtual_nic import ReceiveConfig, SendForm, VirtualNic
 from tb.cosim.platform import HostConfig, RtlPlatform
 from tb.ledger.receive import decode_receive
@@ -39,7 +39,7 @@ async def place(hypervisor: Hypervisor, platform: RtlPlatform, owner: Domain, ni
     indices = await hypervisor.endpoints.read(register)
     index = indices >> NicControl.ENDPOINT_RX_INDEX_BIG_S if big else indices & NicControl.ENDPOINT_RX_INDEX_SMALL_M
     # native owners name machine addresses, others their own
-    memory = platform.memory if owner.owns_device else owner.memory
+    memory = platform.memory if owner.mode is Mode.NATIVE else owner.memory
     entries = memory.read(ring.base, ENTRIES * ReceiveBuffer.BYTES)
     found = []
     left, pad = length, PAD
@@ -64,7 +64,7 @@ async def run(dut: SimHandleBase) -> None:
     machine = Machine(config.read_latency, config.write_latency, config.mps, config.mrrs, tags)
     guests: list[tuple[Domain, VirtualNic]] = []
     for name, mtu in [("low", 9000)] if native else [("low", 9000), ("high", 1500)]:
-        domain = hypervisor.create_domain(name, 256, owns_device=native)
+        domain = hypervisor.create_domain(name, 256, mode=Mode.NATIVE if native else Mode.IOMMU)
         receive = ReceiveConfig(mtu=mtu, entries=ENTRIES, interrupts=False)
         nic = VirtualNic(domain, SendForm.PUSHED, 64, buffer_pages=8, receive=receive)
         await nic.open()

@@ -14,7 +14,7 @@ import numpy as np
 from cocotb.handle import SimHandleBase
 from cocotb.triggers import gather
 
-from sw.abi.registers import Form, Status
+from sw.abi.registers import Form, Mode, Status
 from sw.guest.virtual_nic import MAX_PIECES, SendForm
 from tb.cosim.platform import HostConfig, RtlPlatform
 from tb.ledger.decode import EndpointSetup, decode
@@ -77,7 +77,7 @@ async def run(dut: SimHandleBase) -> None:
     # another host seed changes the machine's timing alone: the frames are the same, as every run checks
     config = HostConfig(seed=job.get("host_seed", seed), **settings)
     cocotb.log.info("plan %s seed %d guests %d %s", job["plan"], seed, len(guests), settings)
-    link = {"seed": seed, "max_payload": config.mps, "max_read": config.mrrs, "owns_device": job["plan"] == "native"}
+    link = {"seed": seed, "max_payload": config.mps, "max_read": config.mrrs, "mode": Mode.NATIVE if job["plan"] == "native" else Mode.IOMMU}
 
     platform = RtlPlatform(dut, config)
 
