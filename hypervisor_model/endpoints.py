@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from hypervisor_model import receive_side
+from hypervisor_model.faults import NicRefusal
 from hypervisor_model.iommu import IommuDriver
 from hypervisor_model.memory import FrameAllocator
 from hypervisor_model.pci import PciDevice
@@ -23,6 +24,7 @@ from sw.abi.registers import (
     NicControl,
     ReceiveBuffer,
     ReceiveCompletion,
+    Refusal,
     SendDescriptor,
 )
 from sw.guest.machine import ReceiveSetup
@@ -338,6 +340,25 @@ class Endpoints:
                 return False
             await self._platform.sleep(POLL_NS)
         return True
+
+    async def take_refusal(self) -> tuple[NicRefusal | None, bool]:
+        """Read and clear the NIC's record of refused DMA; the second value says that at least one was lost."""
+        state = await self.read(NicControl.REFUSAL)
+        if not state & NicControl.REFUSAL_VALID_M:
+            return None, False
+        low, high = await self.read(NicControl.REFUSAL_ADDRESS_LO), await self.read(NicControl.REFUSAL_ADDRESS_HI)
+        number = (state & NicControl.REFUSAL_ENDPOINT_M) >> NicControl.REFUSAL_ENDPOINT_S
+        owner = self._endpoints.get(number)
+        refusal = NicRefusal(
+            self._platform.now(),
+            number,
+            owner.domid if owner is not None else None,
+            high << 32 | low,
+            Refusal((state & NicControl.REFUSAL_REASON_M) >> NicControl.REFUSAL_REASON_S),
+            not state & NicControl.REFUSAL_WRITE_M,
+        )
+        self.write(NicControl.REFUSAL, NicControl.REFUSAL_VALID_M | NicControl.REFUSAL_OVERFLOW_M)
+        return refusal, bool(state & NicControl.REFUSAL_OVERFLOW_M)
 
     async def settle(self) -> None:
         """Wait until the NIC has every write posted so far: a read pushes them."""

@@ -196,11 +196,17 @@ class Hypervisor:
                     self.endpoints.post_disable(endpoint)
 
     async def handle_faults(self) -> int:
-        """Take the IOMMU's fault records, charge them to domains; the number taken.
+        """Take the fault records of IOMMU and NIC, charge them to domains; the number taken.
 
         The device keeps its bus master: one guest's faults must not stop the others.
         """
         taken = 0
+        refusal, lost = await self.endpoints.take_refusal()
+        self.faults.overflows += lost
+        if refusal is not None:
+            self.entries.faults += 1
+            self.faults.nic.append(refusal)
+            taken += 1
         for _ in range(FAULT_ROUNDS):
             records, overflow = await self.iommu.take_faults()
             self.faults.overflows += overflow
