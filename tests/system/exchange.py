@@ -7,7 +7,6 @@ VLANs alone, by the rules in `docs/hardware.md`, written here once more in plain
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
@@ -17,6 +16,7 @@ from hypervisor_model.switch import PortPolicy
 from sw.abi.registers import Form, Mode, NicControl
 from sw.guest.virtual_nic import ReceiveConfig, ReceivedFrame, SendForm, VirtualNic
 from sw.platform import Platform
+from tb.ethernet import MIN_FRAME, on_line
 from tests.system.packets import ones_sum
 
 WIRE: Final = -1
@@ -33,7 +33,6 @@ SILENCE_NS: Final = 40_000
 READY_NS: Final = 5_000
 """After open: the NIC fetches the first buffers."""
 WAIT_NS: Final = 20_000_000
-MIN_FRAME: Final = 60
 
 Gather = Callable[[list[Coroutine[Any, Any, Any]]], Awaitable[Any]]
 
@@ -229,7 +228,7 @@ async def run(
 
     for number, send in enumerate(plan.sends):
         if send.source == WIRE:
-            platform.wire_send(with_fcs(frames[number]))
+            platform.wire_send(on_line(frames[number]))
     await gather([coroutine(n) for n in range(len(nics)) for coroutine in (send_own, receive_own)])
     await hypervisor.handle_faults()
     outcome.data_path_entries = hypervisor.entries.data_path
@@ -242,12 +241,6 @@ async def run(
     for nic in nics:
         await nic.close()
     return outcome
-
-
-def with_fcs(data: bytes) -> bytes:
-    """As it goes on the line."""
-    padded = data.ljust(MIN_FRAME, b"\0")
-    return padded + zlib.crc32(padded).to_bytes(4, "little")
 
 
 def check(plan: Plan, outcome: Outcome, wire: list[bytes], mode: Mode = Mode.IOMMU) -> None:
@@ -270,7 +263,7 @@ def check(plan: Plan, outcome: Outcome, wire: list[bytes], mode: Mode = Mode.IOM
         mine_left = [n for n in left if plan.sends[n].source == source]
         assert mine_left == [n for n, s in enumerate(plan.sends) if s.source == source and to_wire(plan, s)]
     for data in wire:
-        assert data == with_fcs(frames[number_of(data)])
+        assert data == on_line(frames[number_of(data)])
     assert not any(outcome.counters.values()), outcome.counters
     assert outcome.faults == 0
     # A validated batch is a hypercall: that is the price of the mode. All others never enter.
