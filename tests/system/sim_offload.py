@@ -174,7 +174,7 @@ def random_tso(rng: random.Random, sender: Sender) -> Chain:
     """Any chain of at most 60 descriptors."""
     mss = rng.choice([88, 536, 1448, 8960, rng.randint(88, 8960)])
     length = rng.choice([1, mss - 1, mss, mss + 1, 2 * mss, rng.randint(1, min(12 * mss, 60_000))])
-    job = bulk(rng, sender.number, mss, length)
+    job = bulk(rng, link(rng, sender.number), mss, length)
     sizes = [rng.choice([1, 2, mss, 2 * mss, 2048, 4096, rng.randint(1, 4096)]) for _ in range(50)]
     sizes = [min(size, PAGE_SIZE) for size in sizes]
     while count_pieces(sizes, length) > 56:
@@ -198,7 +198,7 @@ async def chains(rng: random.Random, sender: Sender, count: int) -> list[bytes]:
         sender.rewind()
         some = [random_tso(rng, sender)]
         if len(some[0].slots) < 40 * SendDescriptor.BYTES and len(some[0].frames) < 8:
-            sample = checksum_sample(rng, sender.number, 1000)
+            sample = checksum_sample(rng, link(rng, sender.number), 1000)
             some.append(checksum_chain(rng, sender, sample, inline=False))
         await sender.run(some, len(some))
         leave += [frame for chain in some for frame in chain.frames]
@@ -246,9 +246,9 @@ async def example_case(platform: RtlPlatform, hypervisor: Hypervisor, seed: int)
     for n, form in enumerate([Form.PUSHED, Form.FETCHED]):
         rng = random.Random(seed)
         sender = await Sender.open(platform, hypervisor, form, n)
-        job = bulk(rng, n, 1448, 200 + 2048 + 2048 + 1000)
+        job = bulk(rng, link(rng, n), 1448, 200 + 2048 + 2048 + 1000)
         while len(job.header) != 54:
-            job = bulk(rng, n, 1448, 200 + 2048 + 2048 + 1000)
+            job = bulk(rng, link(rng, n), 1448, 200 + 2048 + 2048 + 1000)
         chain = tso(rng, sender, job, [54], [200, 2048, 2048, 1000])
         told = [(flags & ~ALIGN_ODD, count) for *_, count, _, flags in DESCRIPTOR.iter_unpack(chain.slots)]
         assert told == [(0x03, 1), (0x23, 2), (0x31, 2), (0x31, 2), (0x39, 1)]
@@ -260,9 +260,9 @@ async def example_case(platform: RtlPlatform, hypervisor: Hypervisor, seed: int)
 
 def spoiled(rng: random.Random, sender: Sender) -> Chain:
     """A chain of two segments whose header cannot be edited: it fails as a whole, and nothing leaves."""
-    job = bulk(rng, sender.number, 600, 1200)
+    job = bulk(rng, link(rng, sender.number), 600, 1200)
     while len(job.header) > 90:
-        job = bulk(rng, sender.number, 600, 1200)
+        job = bulk(rng, link(rng, sender.number), 600, 1200)
     header, offset, mss = bytearray(job.header), job.cksum_offset, job.mss
     tagged = 4 * (header[12:14] == b"\x81\x00")
     network = 14 + tagged
@@ -292,7 +292,7 @@ def spoiled(rng: random.Random, sender: Sender) -> Chain:
 
 def inconsistent(rng: random.Random, sender: Sender) -> Chain:
     """A chain whose flags or counts do not fit its bytes from its first payload descriptor on: nothing leaves."""
-    job = bulk(rng, sender.number, 600, 1800)
+    job = bulk(rng, link(rng, sender.number), 600, 1800)
     pieces = cut(rng, sender, job.payload, [600, 300, 900])
     slots = tso_chain(cut(rng, sender, job.header, [len(job.header)]), pieces, 600, job.cksum_offset, ipv6=job.ipv6)
     address, mss, length, pad, count, offset, flags = DESCRIPTOR.unpack(slots[1])
@@ -318,7 +318,7 @@ async def garbage(rng: random.Random, sender: Sender, stop: list[bool]) -> int:
     while not stop:
         sender.rewind()
         mss = rng.choice([8, 88, 1448])
-        job = bulk(rng, sender.number, mss, 6 * mss)
+        job = bulk(rng, link(rng, sender.number), mss, 6 * mss)
         pieces = cut(rng, sender, job.payload, [rng.randint(mss, 2000) for _ in range(4)])
         slots = [bytearray(d) for d in tso_chain(cut(rng, sender, job.header, [len(job.header)]), pieces, job.mss,
                                                  job.cksum_offset, ipv6=job.ipv6)]
@@ -345,13 +345,13 @@ async def hostile_case(platform: RtlPlatform, hypervisor: Hypervisor, seed: int)
         for _ in range(60):
             sender.rewind()
             bad = rng.choice([spoiled, inconsistent])(rng, sender)
-            good = tso(rng, sender, bulk(rng, n, 536, 1500), [60, 300], [1000])
+            good = tso(rng, sender, bulk(rng, link(rng, n), 536, 1500), [60, 300], [1000])
             await sender.run([bad, good], 2)
             expected[n] += good.frames
         # a chain that comes in three parts: the endpoint waits, and its neighbours do not
         if form is Form.FETCHED:
             sender.rewind()
-            chain = tso(rng, sender, bulk(rng, n, 1000, 40_000), [2000], [900])
+            chain = tso(rng, sender, bulk(rng, link(rng, n), 1000, 40_000), [2000], [900])
             start, slots = sender.endpoint.index, len(chain.slots) // SendDescriptor.BYTES
             sender.endpoint.submit(chain.slots[: 10 * SendDescriptor.BYTES])
             await platform.sleep(20_000)
