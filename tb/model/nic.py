@@ -431,16 +431,17 @@ class ReferenceNic:
             header = b"".join(self._read(endpoint, *piece) for piece in chain.header)
         except _ChainError as error:
             return error.status
-        payload = b""
+        payload = bytearray()
         try:
-            payload = b"".join(self._read(endpoint, *piece) for piece in chain.payload)
+            for piece in chain.payload:
+                payload += self._read(endpoint, *piece)
         except _ChainError as error:
             status = error.status
         if not payload:
             return status
         segmenter = Segmenter(header, chain.start)
         for number, offset in enumerate(range(0, len(payload), chain.mss)):
-            data = payload[offset : offset + chain.mss]
+            data = bytes(payload[offset : offset + chain.mss])
             last = offset + chain.mss >= len(payload)
             if status is not Status.OK and len(data) < chain.mss:
                 break

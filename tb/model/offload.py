@@ -27,6 +27,8 @@ _PAYLOAD: Final = SendDescriptor.CONTROL_TSO_PLD_M
 _NEVER: Final = SendDescriptor.CONTROL_INLINE_M | SendDescriptor.CONTROL_RESERVED_M
 _NOT_IN_HEADER: Final = _NEVER | _LAST | _CHOP | _PAYLOAD
 _TCP: Final = 6
+_FRAGMENT: Final = 0x3FFF
+"""More fragments, or an offset."""
 _FIN_PSH: Final = 0x09
 _CWR: Final = 0x80
 
@@ -210,7 +212,9 @@ class Segmenter:
             self._ipv6 = False
             self._need(self._ip + 20)
             self._tcp = self._ip + (header[self._ip] & 0xF) * 4
+            fragment = int.from_bytes(header[self._ip + 6 : self._ip + 8], "big") & _FRAGMENT
             fits = 0x45 <= header[self._ip] <= 0x4F and header[self._ip + 9] == _TCP and self._tcp == start
+            fits = fits and not fragment
         elif kind == b"\x86\xdd":
             self._ipv6 = True
             self._need(self._ip + 40)

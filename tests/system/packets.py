@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from scapy.layers.inet import IP, TCP, UDP
@@ -63,12 +64,34 @@ def network(rng: random.Random) -> Packet:
 class Bulk:
     """A TCP packet for TSO, and the segments that it must become."""
 
+    head: Packet
+    """Headers of the first segment, flags and all."""
     header: bytes
+    """The same with what a stack leaves in it."""
     payload: bytes
     mss: int
     cksum_offset: int
     ipv6: bool
-    segments: tuple[bytes, ...]
+
+    @property
+    def count(self) -> int:
+        """Segments."""
+        return -(-len(self.payload) // self.mss)
+
+    @cached_property
+    def segments(self) -> tuple[bytes, ...]:
+        """All frames."""
+        return tuple(self.segment(n) for n in range(self.count))
+
+    def segment(self, n: int) -> bytes:
+        """Frame `n`."""
+        one = self.head.copy()
+        if IP in one:
+            one[IP].id = (one[IP].id + n) % 65536
+        one[TCP].seq = (one[TCP].seq + n * self.mss) % (1 << 32)
+        gone = ("FP" if n < self.count - 1 else "") + ("C" if n else "")
+        one[TCP].flags = "".join(flag for flag in str(one[TCP].flags) if flag not in gone)
+        return bytes(one / Raw(self.payload[n * self.mss : (n + 1) * self.mss]))
 
     @property
     def tcp_offset(self) -> int:
@@ -89,16 +112,6 @@ def bulk(rng: random.Random, layer: Packet, mss: int, length: int, *, longest: i
     head = layer / network(rng) / tcp
     mss = min(mss, longest - len(head))
     body = rng.randbytes(length)
-    parts = [body[at : at + mss] for at in range(0, length, mss)]
-    segments = []
-    for n, part in enumerate(parts):
-        one = head.copy()
-        if IP in one:
-            one[IP].id = (head[IP].id + n) % 65536
-        one[TCP].seq = (head[TCP].seq + n * mss) % (1 << 32)
-        gone = ("FP" if n < len(parts) - 1 else "") + ("C" if n else "")
-        one[TCP].flags = "".join(flag for flag in flags if flag not in gone)
-        segments.append(bytes(one / Raw(part)))
     template = head.copy()
     if IP in template:
         template[IP].len, template[IP].chksum = rng.randrange(65536), rng.randrange(65536)
@@ -108,7 +121,7 @@ def bulk(rng: random.Random, layer: Packet, mss: int, length: int, *, longest: i
     data = bytes(template)
     start = len(data) - len(bytes(template[TCP]))
     ipv6 = IPv6 in head
-    return Bulk(data, body, mss, len(data) - start if ipv6 else start, ipv6, tuple(segments))
+    return Bulk(head, data, body, mss, len(data) - start if ipv6 else start, ipv6)
 
 
 def checksum_sample(rng: random.Random, layer: Packet, longest: int, *, port: int | None = None) -> Sample:
