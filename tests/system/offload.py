@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, Protocol
@@ -13,10 +14,10 @@ from hypervisor_model.domains import Domain
 from hypervisor_model.hypervisor import Hypervisor
 from sw.abi.registers import Form, SendDescriptor, Status
 from sw.guest.tso import tso_chain
-from sw.platform import PAGE_SHIFT, PAGE_SIZE, Platform
+from sw.platform import PAGE_SHIFT, PAGE_SIZE, Platform, PlatformTimeoutError
 from tb.ethernet import MIN_FRAME, without_fcs
 from tb.sim.hostile import UNMAPPED, RawEndpoint
-from tests.system.packets import Bulk, Sample, bulk, checksum_sample, link, raw_sample
+from tests.system.packets import MAX_FRAME, Bulk, Sample, bulk, checksum_sample, link, raw_sample
 
 PAGES: Final = 40
 """Payload pages of an endpoint, 160 KiB: no chain, or batch of frames, wastes more than half of that between its pieces."""
@@ -35,6 +36,7 @@ BATCH: Final = 4
 
 QUIET_NS: Final = 40_000
 """Nothing for so long after a chain: nothing more comes."""
+DAMAGED_PAGES: Final = 12
 UNAUTHORISED: Final = 1 << 48
 """No device address is so high."""
 
@@ -326,7 +328,8 @@ def spoiled(rng: random.Random, sender: Sender) -> Chain:
     tagged = 4 * (header[12:14] == b"\x81\x00")
     network = 14 + tagged
     transport = len(header) - offset if job.ipv6 else offset
-    kind = rng.randrange(11)
+    payload, sizes = job.payload, [700, 500]
+    kind = rng.randrange(12)
     if kind == 8 and job.ipv6:
         kind = 7
     if kind == 0:
@@ -350,10 +353,13 @@ def spoiled(rng: random.Random, sender: Sender) -> Chain:
         header[network] = 0x60 | header[network] & 0xF if not job.ipv6 else 0x44 if rng.random() < 0.5 else 0x50
     elif kind == 10:
         header += bytes(2 * rng.randint(1, 60))  # the TCP header ends before
+    elif kind == 11:
+        # a frame would hold it without its headers
+        mss, sizes = MAX_FRAME, [PAGE_SIZE]
+        payload = rng.randbytes(MAX_FRAME - len(header) + 1)
     else:
-        mss = 9019  # no frame holds it
-    sizes = [700, 500]
-    slots = b"".join(tso_chain(cut(rng, sender, bytes(header), [len(header)]), cut(rng, sender, job.payload, sizes), mss,
+        mss = MAX_FRAME + 1
+    slots = b"".join(tso_chain(cut(rng, sender, bytes(header), [len(header)]), cut(rng, sender, payload, sizes), mss,
                                offset, ipv6=job.ipv6))
     return Chain(slots, Status.BAD_OFFLOAD, 0, ())
 
@@ -455,5 +461,38 @@ async def fault_case(bench: Bench) -> None:
     compare(bench.collect(), expected)
 
 
-CASES: Final = {"checksum": checksum_case, "example": example_case, "tso": tso_case, "refused": refused_case, "fault": fault_case}
+def damaged(rng: random.Random, sender: Sender) -> bytes:
+    """A chain with one byte wrong in one of its descriptors: flags, counts, lengths, offsets or addresses."""
+    mss = rng.choice([536, 1448])
+    job = bulk(rng, link(rng, sender.number), mss, rng.randint(mss, 6 * mss))
+    header = cut(rng, sender, job.header, rng.choice([[2000], [rng.randint(1, 53), 2000]]))
+    payload = cut(rng, sender, job.payload, [rng.choice([mss, 2 * mss, rng.randint(mss, 3000)]) for _ in range(4)])
+    slots = [bytearray(d) for d in tso_chain(header, payload, job.mss, job.cksum_offset, ipv6=job.ipv6)]
+    slot, at = rng.choice(slots), rng.choice([5, 7, 8, 9, 10, 11, 13, 14, 15, 15, 15, 15])
+    slot[at] = slot[at] ^ 1 << rng.randrange(8) if rng.random() < 0.7 else rng.randrange(256)
+    return b"".join(slots)
+
+
+async def damage_case(bench: Bench) -> None:
+    """Damaged chains, each on an endpoint of its own, a plain frame behind it: no platform may do what another does not."""
+    rng = random.Random(bench.seed)
+    for n in range(80):
+        sender = await Sender.open(bench, rng.choice([Form.PUSHED, Form.FETCHED]), n, DAMAGED_PAGES)
+        slots = damaged(rng, sender)
+        guard = bytes(11) + bytes([n]) + rng.randbytes(60)
+        slots += DESCRIPTOR.pack(sender.place(guard, 0), 0, len(guard), 0, 1, 0, NO_TSO | FIRST)
+        sender.endpoint.submit(slots)
+        with suppress(PlatformTimeoutError):
+            while True:
+                sender.completions.append(await sender.endpoint.completion(QUIET_NS))
+        await sender.endpoint.release()
+        left = [without_fcs(frame.data) for frame in bench.platform.wire_frames()]
+        # of a chain that waits for more descriptors segments may have left
+        bench.frames[n] = left if sender.completions else []
+    told = [status for log in bench.completions.values() for _, _, status in log]
+    assert {Status.OK, Status.BAD_OFFLOAD, Status.READ_UR} <= set(told)
+
+
+CASES: Final = {"checksum": checksum_case, "example": example_case, "tso": tso_case, "refused": refused_case, "fault": fault_case,
+                "damage": damage_case}
 """What any platform runs."""

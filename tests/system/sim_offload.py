@@ -71,14 +71,14 @@ async def garbage_case(bench: Bench) -> None:
 
 
 async def read_error_case(bench: Bench, platform: RtlPlatform, error: ReadError) -> None:
-    """A page that fails in the middle of a chain, then well again; last, only when the header is read once more."""
+    """A page that fails in the middle of a chain, then well again; last, what fails only when segments have left."""
     bench.hypervisor.endpoints.write(NicControl.READ_TIMEOUT, TIMEOUT_CYCLES)
     expected: dict[int, list[bytes]] = {}
     unlucky = [await Sender.open(bench, form, n) for n, form in enumerate([Form.PUSHED, Form.FETCHED])]
     neighbour = await Sender.open(bench, Form.FETCHED, 2)
 
-    def inject(sender: Sender, page: int, kind: ReadError) -> None:
-        frame = sender.domain.p2m.frame(sender.gfns[page])
+    def inject(sender: Sender, gfn: int, kind: ReadError) -> None:
+        frame = sender.domain.p2m.frame(gfn)
         assert frame is not None
         platform.inject_read_error(frame << PAGE_SHIFT, kind)
 
@@ -96,9 +96,9 @@ async def read_error_case(bench: Bench, platform: RtlPlatform, error: ReadError)
             lengths = [length for _, length in (*header, *payload)]
             at = sum(lengths[: pages.index(page)]) - len(job.header)
             slots = b"".join(tso_chain(header, payload, job.mss, job.cksum_offset, ipv6=job.ipv6))
-            inject(sender, page, error)
+            inject(sender, sender.gfns[page], error)
             await sender.run([Chain(slots, EXPECTED[error], 0, before := whole_before(job, at))], 1)
-            inject(sender, page, ReadError.NONE)
+            inject(sender, sender.gfns[page], ReadError.NONE)
             await sender.run([Chain(slots, Status.OK, len(job.segments[-1]), job.segments)], 1)
             expected[sender.number] += [*before, *job.segments]
 
@@ -107,28 +107,47 @@ async def read_error_case(bench: Bench, platform: RtlPlatform, error: ReadError)
 
     await gather(suffer(unlucky[0]), suffer(unlucky[1]), go_on())
 
-    # the first two segments leave, then the header fails, then the rest of the chain is there
-    sender = unlucky[1]
+    sender, size = unlucky[1], SendDescriptor.BYTES
     rng = random.Random(bench.seed)
-    sender.rewind()
-    job = bulk(rng, link(rng, sender.number), 600, 3000)
-    header = cut(rng, sender, job.header, [2000])
-    slots = b"".join(tso_chain(header, cut(rng, sender, job.payload, [600]), job.mss, job.cksum_offset, ipv6=job.ipv6))
-    start, size = sender.endpoint.index, SendDescriptor.BYTES
-    sender.endpoint.submit(slots[: 3 * size])
-    expected[sender.number] += job.segments[:2]
-    while len(bench.collect()[sender.number]) < len(expected[sender.number]):
-        assert await platform.wire_wait(1_000_000), "the first segments did not leave within 1 ms"
-    inject(sender, header[0][0] & -PAGE_SIZE, error)
-    sender.endpoint.index = start
-    sender.endpoint.submit(slots)
-    assert await sender.completion() == (start + len(slots) // size & 0xFFFF, 0, EXPECTED[error])
-    inject(sender, header[0][0] & -PAGE_SIZE, ReadError.NONE)
-    sender.rewind()
-    good = tso(rng, sender, bulk(rng, link(rng, sender.number), 536, 1500), [60, 300], [1000])
-    sender.endpoint.submit(good.slots)
-    assert (await sender.completion())[1:] == (good.length, Status.OK)
-    expected[sender.number] += good.frames
+
+    async def broken_off(page: int | None) -> tuple[int, int]:
+        """Two segments leave, then the header's page fails, or `page`, then the rest of the chain is there; its indices."""
+        sender.rewind()
+        job = bulk(rng, link(rng, sender.number), 600, 3000)
+        header = cut(rng, sender, job.header, [2000])
+        slots = b"".join(tso_chain(header, cut(rng, sender, job.payload, [600]), job.mss, job.cksum_offset, ipv6=job.ipv6))
+        start = sender.endpoint.index
+        sender.endpoint.submit(slots[: 3 * size])
+        expected[sender.number] += job.segments[:2]
+        while len(bench.collect()[sender.number]) < len(expected[sender.number]):
+            assert await platform.wire_wait(1_000_000), "the first segments did not leave within 1 ms"
+        bad = sender.gfns[header[0][0] & -PAGE_SIZE] if page is None else page
+        inject(sender, bad, error)
+        sender.endpoint.index = start
+        sender.endpoint.submit(slots)
+        told = await sender.completion()
+        inject(sender, bad, ReadError.NONE)
+        assert told[1:] == (0, EXPECTED[error] if page is None else Status.FETCH_ERROR)
+        return told[0], start if page is not None else start + len(slots) // size
+
+    async def goes_on() -> None:
+        sender.rewind()
+        good = tso(rng, sender, bulk(rng, link(rng, sender.number), 536, 1500), [60, 300], [1000])
+        sender.endpoint.submit(good.slots)
+        assert (await sender.completion())[1:] == (good.length, Status.OK)
+        expected[sender.number] += good.frames
+
+    told, due = await broken_off(None)
+    assert told == due & 0xFFFF
+    await goes_on()
+    # descriptors that cannot be fetched halt the endpoint; it is taken again
+    told, due = await broken_off(sender.endpoint.ring_gfn)
+    assert told == due & 0xFFFF
+    register = NicControl.ENDPOINT_STATUS + sender.endpoint.grant.endpoint * NicControl.ENDPOINT_STRIDE
+    assert await bench.hypervisor.endpoints.read(register) & NicControl.ENDPOINT_STATUS_HALTED_M
+    await sender.endpoint.release()
+    sender = await Sender.open(bench, Form.FETCHED, sender.number)
+    await goes_on()
     compare(bench.collect(), expected)
 
 
@@ -142,7 +161,8 @@ def check_model(name: str, bench: Bench) -> None:
         return other
 
     [other] = model.run(same())
-    assert bench.completions == other.completions
+    for number, told in bench.completions.items():
+        assert told == other.completions[number], f"guest {number}: completions {told}, of the model {other.completions[number]}"
     compare(bench.frames, other.frames)
 
 
