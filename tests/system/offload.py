@@ -365,12 +365,16 @@ def spoiled(rng: random.Random, sender: Sender) -> Chain:
 
 
 def inconsistent(rng: random.Random, sender: Sender) -> Chain:
-    """A chain whose flags or counts do not fit its bytes from its first payload descriptor on: nothing leaves."""
+    """A chain whose flags or counts do not fit its bytes, mostly from its first payload descriptor on."""
     job = bulk(rng, link(rng, sender.number), 600, 1800)
     pieces = cut(rng, sender, job.payload, [600, 300, 900])
     slots = tso_chain(cut(rng, sender, job.header, [len(job.header)]), pieces, 600, job.cksum_offset, ipv6=job.ipv6)
     address, mss, length, pad, count, offset, flags = DESCRIPTOR.unpack(slots[1])
-    kind = rng.randrange(5)
+    kind = rng.randrange(6)
+    if kind == 5:
+        # a segment starts where one has started
+        slots[3] = slots[3][:-1] + bytes([slots[3][-1] | FIRST])
+        return Chain(b"".join(slots), Status.BAD_OFFLOAD, 0, whole_before(job, 900))
     if kind == 0:
         flags |= SendDescriptor.CONTROL_NO_TSO_M  # a cut where there is none
     elif kind == 1:
@@ -397,7 +401,7 @@ async def refused_case(bench: Bench) -> None:
             bad = rng.choice([spoiled, inconsistent])(rng, sender)
             good = tso(rng, sender, bulk(rng, link(rng, n), 536, 1500), [60, 300], [1000])
             await sender.run([bad, good], 2)
-            expected[n] += good.frames
+            expected[n] += [*bad.frames, *good.frames]
         # a chain that comes in two parts: the endpoint waits, and its neighbours do not
         if form is Form.FETCHED:
             sender.rewind()

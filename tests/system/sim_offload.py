@@ -145,9 +145,11 @@ async def read_error_case(bench: Bench, platform: RtlPlatform, error: ReadError)
     assert told == due & 0xFFFF
     register = NicControl.ENDPOINT_STATUS + sender.endpoint.grant.endpoint * NicControl.ENDPOINT_STRIDE
     assert await bench.hypervisor.endpoints.read(register) & NicControl.ENDPOINT_STATUS_HALTED_M
-    await sender.endpoint.release()
-    sender = await Sender.open(bench, Form.FETCHED, sender.number)
-    await goes_on()
+    if error is not ReadError.DROPPED:
+        # the IOMMU waits for a read whose completion was lost until its tag is used again: no release meanwhile
+        await sender.endpoint.release()
+        sender = await Sender.open(bench, Form.FETCHED, sender.number)
+        await goes_on()
     compare(bench.collect(), expected)
 
 
