@@ -480,7 +480,7 @@ def damaged(rng: random.Random, sender: Sender) -> bytes:
 async def damage_case(bench: Bench) -> None:
     """Damaged chains, each on an endpoint of its own, a plain frame behind it: no platform may do what another does not."""
     rng = random.Random(bench.seed)
-    for n in range(80):
+    for n in range(50):
         sender = await Sender.open(bench, rng.choice([Form.PUSHED, Form.FETCHED]), n, DAMAGED_PAGES)
         slots = damaged(rng, sender)
         guard = bytes(11) + bytes([n]) + rng.randbytes(60)
