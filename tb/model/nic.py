@@ -388,7 +388,7 @@ class ReferenceNic:
             self._check_fresh(endpoint, 0, address)
             if not control & _FIRST:
                 raise _ChainError(Status.BAD_DESCRIPTOR, 1)
-            if control & _NO_TSO:
+            if control & (_NO_TSO | _INLINE):
                 chain = self._take_chain(endpoint, head)
                 if chain is None:
                     return False
@@ -426,28 +426,18 @@ class ReferenceNic:
 
     def _segment(self, endpoint: Endpoint, chain: TsoChain, frames: list[bytes]) -> Status:
         """Frames of a TSO chain: where it fails, those before are good."""
-        status = Status.BAD_OFFLOAD if chain.broken or chain.stale is not None else Status.OK
-        try:
-            header = b"".join(self._read(endpoint, *piece) for piece in chain.header)
-        except _ChainError as error:
-            return error.status
-        payload = b""
-        try:
-            payload = b"".join(self._read(endpoint, *piece) for piece in chain.payload)
-        except _ChainError as error:
-            status = error.status
-        if not payload:
-            return status
-        segmenter = Segmenter(header, chain.start)
-        for number, offset in enumerate(range(0, len(payload), chain.mss)):
-            data = payload[offset : offset + chain.mss]
-            last = offset + chain.mss >= len(payload)
-            if status is not Status.OK and len(data) < chain.mss:
-                break
-            if len(header) + len(data) > MAX_FRAME:
-                return Status.BAD_OFFLOAD
-            frames.append(segmenter.segment(number, offset, data, last=last and status is Status.OK))
-        return status
+        offset = 0
+        for number, pieces in enumerate(chain.segments):
+            try:
+                # every segment reads the header again
+                header = b"".join(self._read(endpoint, *piece) for piece in chain.header)
+                data = b"".join(self._read(endpoint, *piece) for piece in pieces)
+            except _ChainError as error:
+                return error.status
+            last = not chain.broken and chain.stale is None and number == len(chain.segments) - 1
+            frames.append(Segmenter(header, chain.start).segment(number, offset, data, last=last))
+            offset += len(data)
+        return Status.BAD_OFFLOAD if chain.broken else Status.OK
 
     def _send(self, endpoint: Endpoint, status: Status, frames: list[bytes]) -> None:
         """Frames of one chain through the switch and on their way."""
@@ -493,7 +483,7 @@ class ReferenceNic:
             if slot is None:
                 return None
             chain.append(slot)
-        if control & _UNSUPPORTED:
+        if control & _UNSUPPORTED or not control & _NO_TSO:
             raise _ChainError(Status.UNSUPPORTED, count)
         if inline:
             if not 1 <= length <= INLINE_MAX:

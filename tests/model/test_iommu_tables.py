@@ -12,9 +12,10 @@ from hypervisor_model.spaces.iommu import IommuSpace
 from sw.abi.registers import Form, Iommu, Mode, Status
 from sw.platform import MachineMap
 from sw.xen.errno import HypercallError
+from tb.ethernet import on_line
 from tb.model import iommu as reasons
 from tb.model.platform import ModelMemory, ModelPlatform
-from tests.model.model_support import PAGE, WAIT_NS, RawEndpoint, descriptor, frames_of, machine, on_wire
+from tests.model.model_support import PAGE, WAIT_NS, RawEndpoint, descriptor, frames_of, machine
 
 PRESENT = 1
 
@@ -115,7 +116,7 @@ def test_superpage_carries_frames() -> None:
 
     platform.run(run())
     assert guest.completion(0).status is Status.OK
-    assert frames_of(platform, 0) == [on_wire(payload)]
+    assert frames_of(platform, 0) == [on_line(payload)]
     frame = dom.p2m.frame(first)
     assert frame is not None and hv.frames.references(frame) == 1
 

@@ -15,8 +15,9 @@ from sw.platform import PAGE_SIZE
 from sw.xen.errno import HypercallError
 from sw.xen.grant_table import GrantStatus
 from sw.xen.myri import ValidatedRing
+from tb.ethernet import on_line
 from tb.model.platform import ModelPlatform
-from tests.model.model_support import RawEndpoint, descriptor, frames_of, machine, on_wire
+from tests.model.model_support import RawEndpoint, descriptor, frames_of, machine
 
 PAYLOAD = bytes(range(200))
 SEQUENCE, LARGE = 40, 1 << 63
@@ -76,7 +77,7 @@ def test_what_is_not_registered_is_refused_and_charged(change: object, reason: R
     assert w.send(w.guest.buffer) is Status.OK
     w.neighbour.push(0, descriptor(w.neighbour.buffer, len(PAYLOAD)))
     w.platform.settle()
-    assert frames_of(w.platform, 0) == frames_of(w.platform, 1) == [on_wire(PAYLOAD)]
+    assert frames_of(w.platform, 0) == frames_of(w.platform, 1) == [on_line(PAYLOAD)]
 
 
 def test_an_address_of_a_neighbour_names_the_senders_own_window() -> None:
@@ -85,7 +86,7 @@ def test_an_address_of_a_neighbour_names_the_senders_own_window() -> None:
     w.neighbour.domain.memory.write(w.neighbour.buffer_gpa, b"\xee" * 200)
     assert w.neighbour.buffer == w.guest.buffer
     assert w.send(w.neighbour.buffer) is Status.OK
-    assert frames_of(w.platform, 0) == [on_wire(PAYLOAD)]
+    assert frames_of(w.platform, 0) == [on_line(PAYLOAD)]
 
 
 def test_deregistered_window_reaches_nothing_though_its_number_is_used_again() -> None:
@@ -192,7 +193,7 @@ def test_batches_are_checked_pinned_and_lazily_unpinned() -> None:
         assert v.hv.frames.references(frame) == 11
         v.platform.run(v.dom.hypercall.endpoint_retire(v.number))
         assert v.hv.frames.references(frame) == 1
-    assert frames_of(v.platform, 0) == [on_wire(PAYLOAD)] * 50
+    assert frames_of(v.platform, 0) == [on_line(PAYLOAD)] * 50
     # more than the ring has is not taken, and costs nobody
     assert v.enqueue(*[descriptor(gpa, 60)] * 20) == 16
     assert v.enqueue(descriptor(gpa, 60)) == 0
@@ -228,7 +229,7 @@ def test_bad_descriptors_never_reach_the_ring(make: object, message: str) -> Non
         v.enqueue(good, make(v), good)
     # the one before it stands; the doorbell may name no more than that
     v.ring(1)
-    assert v.status(0) is Status.OK and frames_of(v.platform, 0) == [on_wire(PAYLOAD)]
+    assert v.status(0) is Status.OK and frames_of(v.platform, 0) == [on_line(PAYLOAD)]
 
 
 def test_ringing_beyond_what_was_validated_meets_stale_descriptors() -> None:
@@ -241,7 +242,7 @@ def test_ringing_beyond_what_was_validated_meets_stale_descriptors() -> None:
     # slots 1 to 3 hold what was valid a lap ago
     v.ring(20)
     assert v.status(16) is Status.OK and v.status(17) is Status.STALE_DESCRIPTOR
-    assert frames_of(v.platform, 0) == [on_wire(PAYLOAD)] * 17
+    assert frames_of(v.platform, 0) == [on_line(PAYLOAD)] * 17
     v.platform.run(v.hv.handle_faults())
     assert [(r.domid, r.reason) for r in v.hv.faults.nic] == [(v.dom.domid, Refusal.STALE)]
     # it halts until it is enabled anew, and is as good as new then
@@ -284,7 +285,7 @@ def test_receive_buffers_are_checked_too() -> None:
     v.dom.mmio_write(v.aperture + Aperture.RX_BIG_DOORBELL, struct.pack("<I", 4))
     v.platform.settle()
     frame = v.hv.endpoints.owned(v.number, v.dom.domid).mac + b"\x02" * 6 + b"\x88\xb5" + bytes(500)
-    v.platform.wire_send(on_wire(frame))
+    v.platform.wire_send(on_line(frame))
     v.platform.settle()
     assert v.dom.memory.read(v.gfn * PAGE_SIZE + 2, len(frame)) == frame
     first = v.dom.p2m.frame(v.gfn)

@@ -8,7 +8,8 @@ import pytest
 
 from sw.abi.registers import Form, Mode, NicControl, RxDrop
 from sw.guest.virtual_nic import NicError, ReceiveConfig, SendForm, VirtualNic
-from tests.model.model_support import WAIT_NS, machine, on_wire
+from tb.ethernet import on_line
+from tests.model.model_support import WAIT_NS, machine
 from tests.model.receive_support import FORMS, collect, frame, owned, receiver_nic, sum_from_14, wire
 
 IDLE_NS = 100_000
@@ -290,7 +291,7 @@ def test_bad_frames_of_the_line_reach_nobody() -> None:
         await nic.open()
         good = frame(random.Random(12), nic.mac, 100)
         platform.wire_send(good + b"\0\0\0\0")
-        platform.wire_send(on_wire(good)[:63])
+        platform.wire_send(on_line(good)[:63])
         wire(platform, [good])
         assert [got.data for got in await collect(nic, 2, IDLE_NS)] == [good]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sw.abi.registers import Form, Mode, NicControl, Refusal, SendDescriptor, Status
 from sw.platform import PAGE_SIZE
-from tests.system.exchange import with_fcs
+from tb.ethernet import on_line
 from tests.system.protected import READY_NS, Area, Host, Line, Port, chain, window_address
 
 STRANGER: Final = bytes.fromhex("0202deadbeef")
@@ -66,7 +66,7 @@ async def traffic(platform: Line, seed: int) -> list[Any]:
                 if to < len(ports) and to != n:
                     due[to].append(data)
             data = frame(port.mac, PEER, rng, rng.choice([60, 124, 125, 1514, 9018]))
-            platform.wire_send(with_fcs(data))
+            platform.wire_send(on_line(data))
             due[n].append(data)
         for n, port in enumerate(ports):
             ended = await port.completions(4)
@@ -85,7 +85,7 @@ async def neighbours(host: Host, ports: list[Port], rng: random.Random) -> None:
     """The others lose nothing."""
     for port in ports:
         data = frame(port.mac, PEER, rng, 1000)
-        host.platform.wire_send(with_fcs(data))
+        host.platform.wire_send(on_line(data))
         port.send(frame(STRANGER, port.mac, rng, 2000), 0, [700])
         [(_, length, status)] = await port.completions(1)
         assert (length, status) == (2000, Status.OK)
@@ -182,13 +182,13 @@ async def refused_writes(platform: Line, seed: int) -> list[Any]:
     # buffers that are posted already go first
     spent = 60 - (await port.index() >> 16)
     for _ in range(spent + 1):
-        platform.wire_send(with_fcs(frame(port.mac, PEER, rng, length)))
+        platform.wire_send(on_line(frame(port.mac, PEER, rng, length)))
     await port.received(spent + 1, repost=False)
     for address, reason in bad:
         denied = await host.read(NicControl.AUTH_DENIED)
         port.post(1, big=True, address=address)
         await platform.sleep(READY_NS)
-        platform.wire_send(with_fcs(frame(port.mac, PEER, rng, length)))
+        platform.wire_send(on_line(frame(port.mac, PEER, rng, length)))
         await platform.sleep(READY_NS)
         record = await host.refusal()
         assert record is not None and record.write and record.endpoint == port.number, f"{address:#x}"
@@ -223,7 +223,7 @@ async def lost_rings(host: Host, port: Port, others: list[Port], rng: random.Ran
     host.revoke(port.number, port.window_of(port.rq))
     port.post(1, big=False)
     await platform.sleep(READY_NS)
-    platform.wire_send(with_fcs(frame(port.mac, PEER, rng, 60)))
+    platform.wire_send(on_line(frame(port.mac, PEER, rng, 60)))
     await platform.sleep(READY_NS)
     record = await host.refusal()
     assert record is not None and (record.write, record.reason) == (True, Refusal.INVALID)
@@ -313,7 +313,7 @@ async def stale_sends(platform: Line, seed: int) -> list[Any]:
         outcome.append((after, record))
         # it stands still: neither a doorbell nor a frame moves anything of it
         port.queue(chain([(area.name, 60)]))
-        platform.wire_send(with_fcs(frame(port.mac, PEER, rng, 60)))
+        platform.wire_send(on_line(frame(port.mac, PEER, rng, 60)))
         await neighbours(host, others, rng)
         await platform.sleep(READY_NS)
         word = await port.status()
@@ -364,7 +364,7 @@ async def stale_buffers(platform: Line, seed: int) -> list[Any]:
         await platform.sleep(READY_NS)
         before = [port.load(port.buffer(n, big=big)[0], port.buffer(n, big=big)[1], 256) for n in range(3)]
         data = frame(port.mac, PEER, rng, length)
-        platform.wire_send(with_fcs(data))
+        platform.wire_send(on_line(data))
         await platform.sleep(2 * READY_NS)
         record = await host.refusal()
         assert record is not None and (record.endpoint, record.write, record.reason) == (port.number, True, Refusal.STALE)
@@ -387,12 +387,12 @@ async def stale_buffers(platform: Line, seed: int) -> list[Any]:
     await platform.sleep(READY_NS)
     for n in range(64):
         data = frame(port.mac, PEER, rng, 60)
-        platform.wire_send(with_fcs(data))
+        platform.wire_send(on_line(data))
         assert await port.received(1, repost=False) == [data]
         if n == 40:
             port.ring_receive(65, big=False)
     await platform.sleep(READY_NS)
-    platform.wire_send(with_fcs(frame(port.mac, PEER, rng, 60)))
+    platform.wire_send(on_line(frame(port.mac, PEER, rng, 60)))
     await platform.sleep(READY_NS)
     record = await host.refusal()
     assert record is not None and (record.reason, record.address >> 48) == (Refusal.STALE, 1)
@@ -412,7 +412,7 @@ async def stale_buffers(platform: Line, seed: int) -> list[Any]:
     dropped = await host.read(NicControl.MMIO_DROPPED)
     port.form = Form.PUSHED
     port.post(1, big=False)
-    platform.wire_send(with_fcs(frame(port.mac, PEER, rng, 60)))
+    platform.wire_send(on_line(frame(port.mac, PEER, rng, 60)))
     await platform.sleep(READY_NS)
     assert await host.read(NicControl.MMIO_DROPPED) == dropped + 1
     assert port.load(port.rq, 15, 1)[0] & 1 == 0 and await host.refusal() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cocotb
@@ -26,7 +27,8 @@ from tests.system.sim_traffic import disturbances
 def only_wire(plan: Plan) -> Plan:
     """The first guest alone, with what concerns it."""
     sends = [s for s in plan.sends if s.source in (exchange.WIRE, 0) and not (isinstance(s.to, int) and s.to > 0)]
-    return Plan(plan.guests[:1], [s for s in sends if s.source == 0 or exchange.receivers(plan, s) <= {0}])
+    sends = [s for s in sends if s.source == 0 or exchange.receivers(plan, s) <= {0}]
+    return replace(plan, guests=plan.guests[:1], sends=sends)
 
 
 MODES = {"native": Mode.NATIVE, "windows": Mode.WINDOWS, "validated": Mode.VALIDATED}

@@ -14,12 +14,12 @@ from sw.abi.registers import Form, Mode, NicControl, Status, TraceKind
 from sw.platform import CYCLE_NS, PAGE_SIZE
 from tb.bench.bounds import wire_gbps
 from tb.cosim.platform import HostConfig, ReadError, RtlPlatform
+from tb.ethernet import on_line
 from tb.ledger.decode import EndpointSetup, decode
 from tb.ledger.receive import decode_receive
 from tb.ledger.stages import PacketForm, Stamp
 from tb.model.latency import LOOKUP, Machine, Ring, receive_stages, stages
 from tb.model.platform import ModelPlatform
-from tests.system.exchange import with_fcs
 from tests.system.protected import BIG_BYTES, PAD, Port, chain
 from tests.system.protected_cases import CASES, PEER, STRANGER, frame, open_ports
 from tests.system.sim_traffic import disturbances
@@ -79,7 +79,7 @@ async def revocation(dut: SimHandleBase) -> None:
         posted = 60
         while running:
             for _ in range(8):
-                platform.wire_send(with_fcs(frame(port.mac, PEER, rng, rng.choice([200, 1514, 4094]))))
+                platform.wire_send(on_line(frame(port.mac, PEER, rng, rng.choice([200, 1514, 4094]))))
             await platform.sleep(20_000)
             used = (await port.index() >> 16) - (posted - 60) & 0xFFFF
             port.post(used, big=True)
@@ -88,7 +88,7 @@ async def revocation(dut: SimHandleBase) -> None:
     async def neighbour() -> None:
         while running:
             data = frame(other.mac, PEER, rng, rng.randint(60, 4000))
-            platform.wire_send(with_fcs(data))
+            platform.wire_send(on_line(data))
             other.send(frame(STRANGER, other.mac, rng, 1000), 0)
             assert (await other.completions(1))[0][2] is Status.OK
             assert await other.received(1) == [data]
@@ -178,7 +178,7 @@ async def latency(dut: SimHandleBase) -> None:
                 assert packet.stages() == expected, f"{port.number}: {length} at {offset} {cuts}: {packet.stages()} {expected}"
                 checked += 1
             data = frame(port.mac, PEER, rng, length)
-            platform.wire_send(with_fcs(data))
+            platform.wire_send(on_line(data))
             big = length > 124
             first = port.posted[big] - FETCHED_AHEAD
             assert await port.received(1) == [data]
@@ -222,7 +222,7 @@ async def rates(dut: SimHandleBase) -> None:
             beats = trace[trace["kind"] == TraceKind.WIRE_FIRST]["cycle"].tolist()[most // 4 :]
             out = rate(beats, length)
             for _ in range(most):
-                platform.wire_send(with_fcs(frame(port.mac, PEER, rng, length)))
+                platform.wire_send(on_line(frame(port.mac, PEER, rng, length)))
             for _ in range(most):
                 await port.received(1)
             came = [d.stamps[Stamp.RX_DATA_OUT] for d in decode_receive(platform.trace()).deliveries]
@@ -256,7 +256,7 @@ async def wrap(dut: SimHandleBase) -> None:
             assert all(status is Status.OK for _, _, status in ended), (port.send_index, ended)
 
     async def receives() -> None:
-        data = with_fcs(frame(port.mac, PEER, rng, 60))
+        data = on_line(frame(port.mac, PEER, rng, 60))
         while port.rq_index < WRAP:
             for _ in range(32):
                 platform.wire_send(data)

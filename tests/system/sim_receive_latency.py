@@ -15,9 +15,10 @@ from hypervisor_model.hypervisor import Hypervisor
 from sw.abi.registers import Mode, NicControl, ReceiveBuffer
 from sw.guest.virtual_nic import ReceiveConfig, SendForm, VirtualNic
 from tb.cosim.platform import HostConfig, RtlPlatform
+from tb.ethernet import on_line
 from tb.ledger.receive import decode_receive
 from tb.model.latency import Machine, receive_stages
-from tests.system.exchange import PEER, with_fcs
+from tests.system.exchange import PEER
 
 ENTRIES: Final = 16
 WARM: Final = 2 * ENTRIES + 4
@@ -79,7 +80,7 @@ async def run(dut: SimHandleBase) -> None:
             frame = (nic.mac + PEER + b"\x88\xb5" + rng.randbytes(size))[:size]
             buffers = await place(hypervisor, platform, domain, nic, size)
             platform.trace()
-            platform.wire_send(with_fcs(frame))
+            platform.wire_send(on_line(frame))
             [got] = await nic.receive(WAIT_NS)
             assert got.data == frame
             await platform.sleep(QUIET_NS)
