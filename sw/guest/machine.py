@@ -109,6 +109,10 @@ class Kernel(Protocol):
 
     async def unbind_interrupt(self, port: int) -> None: ...
 
+    async def bind_event(self, port: int, handler: Callable[[], None], *, vcpu: int = 0) -> None: ...
+
+    async def unbind_event(self, port: int) -> None: ...
+
 
 class GuestMachine(Protocol):
     """One virtual machine as its software sees it."""
