@@ -208,9 +208,13 @@ class GuestEvents:
     async def bind(self, port: int, handler: Callable[[], None], vcpu: int) -> None:
         """Run `handler` at each event of a port that notifies `vcpu`; those that wait are delivered now."""
         abi = await self._ready()
-        self._handlers[port], self._vcpus[port] = handler, vcpu
         await abi.prepare(port, vcpu)
-        await self._machine.hypercall.event_unmask(port)
+        self._handlers[port], self._vcpus[port] = handler, vcpu
+        try:
+            await self._machine.hypercall.event_unmask(port)
+        except HypercallError:
+            del self._handlers[port], self._vcpus[port]
+            raise
 
     async def unbind(self, port: int) -> None:
         """Close the port."""
