@@ -8,6 +8,7 @@ import pytest
 
 from hypervisor_model.domains import Domain
 from hypervisor_model.hypervisor import Hypervisor
+from sw.abi.registers import Form, NicControl
 from sw.xen.errno import HypercallError
 from sw.xen.xen import Virq
 from tb.model.platform import ModelPlatform
@@ -316,6 +317,31 @@ def test_interrupts_cannot_be_sent_or_moved_by_the_guest(trio: Trio) -> None:
     # a new owner of the number begins at vCPU 0
     assert a.call(CLOSE, "I", unbound) == 0
     assert a.port(ALLOC_UNBOUND, "HH", SELF, 2) == unbound and a.status(unbound)[1] == 0
+
+
+def test_a_physical_interrupt_has_one_port_and_loses_its_vector_with_it(trio: Trio) -> None:
+    a, hv, platform = trio.a, trio.hv, trio.platform
+    (grant,) = platform.run(a.domain.hypercall.endpoint_allocate(Form.PUSHED))
+    (pirq,) = platform.run(a.domain.hypercall.map_pirq(grant.endpoint))
+    at = NicControl.MSIX_CONTROL + grant.endpoint * NicControl.MSIX_STRIDE
+
+    def masked() -> bool:
+        platform.settle()
+        return bool(platform.run(hv.endpoints.read(at))[0] & NicControl.MSIX_CONTROL_MASK_M)
+
+    for flags, close in ((1, (CLOSE, "I", 1)), (0, (RESET, "H", SELF))):
+        assert masked()
+        # evtchn_bind_pirq: pirq @0, flags @4 (1: WILL_SHARE), port @8
+        answer = struct.pack("<III", pirq, flags, 1)
+        assert a.raw(BIND_PIRQ, struct.pack("<III", pirq, flags, 0xFFFF_FFFF)) == (0, answer)
+        assert a.status(1) == (PIRQ, 0, pirq, 0) and not masked()
+        assert a.call(BIND_PIRQ, "III", pirq, 1, 0) == -EEXIST
+        assert trio.b.call(BIND_PIRQ, "III", pirq, 0, 0) == -EINVAL
+        assert a.call(SEND, "I", 1) == -EINVAL
+        assert a.call(BIND_VCPU, "II", 1, 1) == 0 and a.status(1) == (PIRQ, 1, pirq, 0)
+        assert a.call(*close) == 0
+    assert masked() and a.domain.events.ports == {}
+    platform.run(a.domain.hypercall.unmap_pirq(pirq))
 
 
 def test_ports_are_bounded() -> None:
