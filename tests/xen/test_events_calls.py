@@ -367,6 +367,12 @@ def test_ports_are_bounded() -> None:
         many.bind_ipi(0)
     many.init_control(0, 0, 0)
     assert many.bind_ipi(0) == 4096
+    # back to two levels, the numbers end where they did
+    many.reset()
+    for n in range(1, 4096):
+        assert many.bind_ipi(0) == n
+    with pytest.raises(HypercallError, match="all 4095"):
+        many.bind_ipi(0)
     with pytest.raises(ValueError, match="33 vCPUs"):
         Vcpus(vcpus=33)
 

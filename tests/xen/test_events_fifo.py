@@ -124,6 +124,16 @@ def test_a_served_tail_takes_nothing_behind_it() -> None:
     assert vcpu.word(two) == P | L and vcpu.head() == two and len(vcpu.kicked) == 3
 
 
+def test_a_queue_whose_ready_bit_stands_kicks_nobody() -> None:
+    vcpu = Queues()
+    one, two = vcpu.open(2)
+    vcpu.channels.send(one)
+    # the guest has taken it from the queue, and has not looked at ready since
+    vcpu.put(one, 0)
+    vcpu.channels.send(two)
+    assert vcpu.head() == two and vcpu.ready() == 1 << DEFAULT and vcpu.kicked == [0]
+
+
 def test_a_tail_that_went_to_another_queue_takes_nothing_behind_it_there() -> None:
     vcpu = Queues()
     mover, other, third = vcpu.open(3)
@@ -229,6 +239,18 @@ def test_reset_goes_back_to_two_levels() -> None:
     assert word(vcpu.page, PENDING) == 2 and vcpu.word(1) == 0
     with pytest.raises(HypercallError, match="before init_control"):
         vcpu.channels.expand_array(ARRAY)
+
+
+def test_a_number_starts_clean_after_a_switch_and_a_reset() -> None:
+    """The 2-level bit of an event that FIFO took over is still there; it is not the next owner's."""
+    vcpu = Vcpus()
+    port = vcpu.channels.bind_ipi(0)
+    vcpu.channels.send(port)
+    vcpu.channels.init_control(CONTROL, 0, 0)
+    vcpu.channels.reset()
+    assert vcpu.channels.bind_ipi(0) == port
+    vcpu.channels.unmask(port)
+    assert vcpu.kicked == [] and word(vcpu.page, PENDING) == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
