@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from hypervisor_model.event_channels import EventChannels
+from hypervisor_model.events.channels import EventChannels
 from hypervisor_model.faults import DomainCrashedError, GuestFaultError
+from hypervisor_model.guest_pages import GuestPages
 from hypervisor_model.memory import OWNER_XEN, FrameAllocator
 from hypervisor_model.p2m import P2M
 from hypervisor_model.switch import PortPolicy
@@ -89,6 +91,8 @@ class Domain:
         privileged: bool,
         port_policy: PortPolicy | None,
         posted: bool,
+        vcpus: int,
+        max_port: int,
     ) -> None:
         self._hypervisor = hypervisor
         self._platform = platform
@@ -103,7 +107,7 @@ class Domain:
         self.running = True
         """The vCPU is on a core. A blocked one has to be woken by the hypervisor, even in posted mode."""
         self.crashed = False
-        # The first guest is number 0.
+        # Guest 1 lies low, its neighbours high.
         base = HIGH_BASE_GFN if (domid - 1) % 2 else LOW_BASE_GFN
         self._ram = range(base, base + pages)
         end = self._ram.stop
@@ -117,10 +121,18 @@ class Domain:
         for gfn in self._ram:
             self.p2m.add_ram(gfn, frames.allocate(domid))
         self._frames = frames
-        self._events: EventChannels | None = None
         self._shared_info_gfn: int | None = None
         self._memory = DomainMemory(self)
         self._kernel = GuestKernel(self)
+        self._shared_info = frames.allocate(OWNER_XEN)
+        self.events = EventChannels(
+            domid,
+            frames.page(self._shared_info),
+            [self._upcall] * vcpus,
+            GuestPages(frames, self.p2m, domid),
+            hypervisor.pirq_closed,
+            max_port,
+        )
         self._hypercall = GuestHypercalls(self)
         self._mmio = self.p2m.mmio
         self._post = platform.mmio_write
@@ -149,28 +161,28 @@ class Domain:
         """GFNs of the guest's memory."""
         return self._ram
 
-    @property
-    def events(self) -> EventChannels:
-        """Its event channels. Raises `HypercallError` until it has mapped its shared-info page."""
-        if self._events is None:
-            raise HypercallError(Errno.EINVAL, f"{self.name} has not mapped its shared-info page")
-        return self._events
-
     def map_shared_info(self, gfn: int) -> None:
         """Map the shared-info page, or move it. The frame is the hypervisor's: it cannot be granted."""
-        if self.p2m.is_mapped(gfn) and gfn != self._shared_info_gfn:
+        old, frame = self._shared_info_gfn, self._shared_info
+        if self.p2m.frame(gfn) == frame:
+            return
+        if self.p2m.is_mapped(gfn):
             raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x} is mapped: shared info cannot go there")
-        if self._events is None:
-            frame = self._frames.allocate(OWNER_XEN)
-            self._events = EventChannels(self._frames.page(frame), self._kernel.upcall)
-        elif self._shared_info_gfn is not None:
-            frame = self.p2m.take_ram(self._shared_info_gfn)
+        if old is not None and self.p2m.frame(old) == frame:
+            self.p2m.remove_ram(old)
+        self._frames.get(frame, OWNER_XEN)
         self.p2m.add_ram(gfn, frame)
         self._shared_info_gfn = gfn
 
     def vmcall_now(self, number: int, *arguments: int) -> int:
         """As `vmcall`, for an operation that never waits for hardware; others give -EAGAIN."""
         return self._hypervisor.enter_now(self, number, tuple(value & _REGISTER for value in arguments))
+
+    def _upcall(self, vcpu: int) -> None:
+        """Run the guest's event handler. What becomes of this guest in it is nothing to who sent the event."""
+        if not self.crashed:
+            with suppress(DomainCrashedError):
+                self._kernel.upcall(vcpu)
 
     def signal(self) -> Signal:
         """A new signal for this guest's coroutines."""
@@ -194,6 +206,9 @@ class Domain:
             self.mmio_write(gpa - offset + PAGE_SIZE, data[PAGE_SIZE - offset :])
         else:
             self._post(frame << PAGE_SHIFT | offset, data)
+
+    def spend(self, operation: str, count: int = 1) -> None:
+        """The guest's software does `operation` of the cost table `count` times."""
 
     async def mmio_read(self, gpa: int, size: int) -> bytes:
         """Read; outside the mapped device pages it traps and gives all ones."""

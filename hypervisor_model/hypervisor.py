@@ -18,6 +18,8 @@ from hypervisor_model.switch import PortPolicy, SwitchConfig
 from sw.abi.registers import Mode
 from sw.platform import Platform
 from sw.xen.errno import Errno, HypercallError
+from sw.xen.event_channel import FIFO_PORTS
+from sw.xen.xen import DOMID_CONTROL, Virq
 
 MAX_PAYLOAD: Final = 128
 MAX_READ: Final = 512
@@ -59,6 +61,7 @@ class Hypervisor:
         self.entries = Entries()
         self.faults = FaultLog()
         self.domains: dict[int, Domain] = {}
+        self._last_domid = DOMID_CONTROL
 
     async def boot(self) -> None:
         """Enumerate the NIC, switch the IOMMU on, start the NIC."""
@@ -80,6 +83,8 @@ class Hypervisor:
         privileged: bool = False,
         port_policy: PortPolicy | None = None,
         posted: bool = False,
+        vcpus: int = 1,
+        max_port: int = FIFO_PORTS - 1,
     ) -> Domain:
         """A guest with `pages` of scattered memory.
 
@@ -87,9 +92,63 @@ class Hypervisor:
         outside its mapped pages kills it; otherwise the access is dropped. `privileged`: it may receive everything.
         `port_policy`: rights of its endpoints on the switch, also of those that only send; without one, endpoints
         that receive get the default, and those that only send may use any source address and VLAN.
-        `posted`: interrupts reach its running vCPU without the hypervisor.
+        `posted`: interrupts reach its running vCPU without the hypervisor. `vcpus`: 1 to 32. `max_port`: its highest
+        event channel (max_evtchn_port of domctl createdomain).
         """
-        domid = 1 + len(self.domains)
+        self._last_domid += 1
+        return self._create(
+            name,
+            self._last_domid,
+            pages,
+            mode=mode,
+            crash_on_fault=crash_on_fault,
+            privileged=privileged or mode is Mode.NATIVE,
+            port_policy=port_policy,
+            posted=posted,
+            vcpus=vcpus,
+            max_port=max_port,
+        )
+
+    def create_control_domain(
+        self,
+        pages: int,
+        *,
+        name: str = "dom0",
+        mode: Mode = Mode.IOMMU,
+        port_policy: PortPolicy | None = None,
+        posted: bool = False,
+        vcpus: int = 1,
+    ) -> Domain:
+        """The control domain, number 0, privileged; there is one at most. Arguments as of `create_domain`."""
+        if DOMID_CONTROL in self.domains:
+            raise HypercallError(Errno.EEXIST, f"the control domain exists: {self.domains[DOMID_CONTROL].name}")
+        return self._create(
+            name,
+            DOMID_CONTROL,
+            pages,
+            mode=mode,
+            crash_on_fault=False,
+            privileged=True,
+            port_policy=port_policy,
+            posted=posted,
+            vcpus=vcpus,
+            max_port=FIFO_PORTS - 1,
+        )
+
+    def _create(
+        self,
+        name: str,
+        domid: int,
+        pages: int,
+        *,
+        mode: Mode,
+        crash_on_fault: bool,
+        privileged: bool,
+        port_policy: PortPolicy | None,
+        posted: bool,
+        vcpus: int,
+        max_port: int,
+    ) -> Domain:
         domain = Domain(
             self,
             self._platform,
@@ -99,9 +158,11 @@ class Hypervisor:
             pages,
             mode=mode,
             crash_on_fault=crash_on_fault,
-            privileged=privileged or mode is Mode.NATIVE,
+            privileged=privileged,
             port_policy=port_policy,
             posted=posted,
+            vcpus=vcpus,
+            max_port=max_port,
         )
         self.grants.create(domid, domain.p2m)
         self.domains[domid] = domain
@@ -142,8 +203,9 @@ class Hypervisor:
 
     def unmap_pirq(self, domain: Domain, pirq: int) -> None:
         """Undo `map_pirq`; an event channel of it is closed."""
-        if self._own_pirq(domain, pirq).port:
-            self.unbind_pirq(domain, pirq)
+        port = self._own_pirq(domain, pirq).port
+        if port:
+            domain.events.close(port)
         del self._pirqs[pirq]
 
     def bind_pirq(self, domain: Domain, pirq: int) -> int:
@@ -151,16 +213,20 @@ class Hypervisor:
         own = self._own_pirq(domain, pirq)
         if own.port:
             raise HypercallError(Errno.EEXIST, f"physical interrupt {pirq} is bound already")
-        own.port = domain.events.bind(pirq)
+        own.port = domain.events.bind_pirq(pirq)
         self.interrupts.route(own.endpoint, domain.domid)
         return own.port
 
-    def unbind_pirq(self, domain: Domain, pirq: int) -> None:
-        """Mask the vector and close its event channel."""
-        own = self._own_pirq(domain, pirq)
+    def pirq_closed(self, pirq: int) -> None:
+        """The event channel of a physical interrupt is being closed: mask the vector."""
+        own = self._pirqs[pirq]
         self.interrupts.remove(own.endpoint)
-        domain.events.close(own.port)
         own.port = 0
+
+    def raise_virq(self, domain: Domain, virq: Virq, vcpu: int = 0) -> None:
+        """A virtual interrupt of a domain, `vcpu` for those that each vCPU has; lost unless the domain has bound it."""
+        if not domain.crashed:
+            domain.events.raise_virq(virq, vcpu)
 
     def unmap_endpoint_interrupt(self, endpoint: int) -> None:
         """The endpoint is given back: nothing of its interrupt stays."""
@@ -183,7 +249,7 @@ class Hypervisor:
         else:
             self.entries.interrupts += 1
         if not domain.crashed:
-            domain.events.send(own.port)
+            domain.events.raise_pirq(own.port)
 
     def guest_fault(self, domain: Domain, gpa: int, kind: str) -> None:
         """A guest touched what is not mapped for it."""
@@ -194,6 +260,9 @@ class Hypervisor:
             for endpoint in self.endpoints.of_domain(domain.domid):
                 if endpoint.enabled:
                     self.endpoints.post_disable(endpoint)
+            control = self.domains.get(DOMID_CONTROL)
+            if control is not None:
+                self.raise_virq(control, Virq.DOM_EXC)
 
     async def handle_faults(self) -> int:
         """Take the fault records of IOMMU and NIC, charge them to domains; the number taken.

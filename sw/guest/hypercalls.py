@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from sw.abi.registers import Form, Mode, ReceiveBuffer, SendDescriptor
 from sw.guest.machine import DeviceMapping, EndpointGrant, ReceiveSetup
 from sw.platform import PAGE_SHIFT, PAGE_SIZE
-from sw.xen import myri
+from sw.xen import event_channel, myri
 from sw.xen.errno import Errno, HypercallError
-from sw.xen.event_channel import BIND_PIRQ, PORT, EventOp
+from sw.xen.event_channel import BIND_PIRQ, PORT, EventOp, EventStatus, PortStatus
 from sw.xen.grant_table import SETUP_TABLE, GrantOp, GrantStatus
 from sw.xen.memory import ADD_TO_PHYSMAP, EXCHANGE, EXTENT_ORDERS, FRAME, RESERVATION, MapSpace, MemoryOp
 from sw.xen.myri import FilterFlag, MapFlag, MyriOp, ValidatedRing
 from sw.xen.physdev import MAP_PIRQ, MAP_PIRQ_TYPE_MSI, UNMAP_PIRQ, PhysdevOp
-from sw.xen.xen import DOMID_SELF, Hypercall
+from sw.xen.xen import DOMID_SELF, Hypercall, Virq
 
 if TYPE_CHECKING:
     from sw.guest.machine import GuestMachine
@@ -123,6 +123,47 @@ class GuestHypercalls:
         answer = await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.BIND_PIRQ, BIND_PIRQ, pirq, 0, 0)
         return int(answer[2])
 
+    async def event_alloc_unbound(self, remote: int, *, domid: int = DOMID_SELF) -> int:
+        """A port that domain `remote` may bind; for another domain's, its `domid`."""
+        layout = event_channel.ALLOC_UNBOUND
+        answer = await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.ALLOC_UNBOUND, layout, domid, remote, 0)
+        return int(answer[2])
+
+    async def event_bind_interdomain(self, remote: int, remote_port: int) -> int:
+        """Own end of a port that domain `remote` has reserved for this one; it starts pending."""
+        layout = event_channel.BIND_INTERDOMAIN
+        answer = await self._structure(
+            Hypercall.EVENT_CHANNEL_OP, EventOp.BIND_INTERDOMAIN, layout, remote, remote_port, 0
+        )
+        return int(answer[2])
+
+    async def event_bind_virq(self, virq: Virq, vcpu: int = 0) -> int:
+        """Port of an interrupt that the hypervisor raises."""
+        layout = event_channel.BIND_VIRQ
+        answer = await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.BIND_VIRQ, layout, virq, vcpu, 0)
+        return int(answer[2])
+
+    async def event_bind_ipi(self, vcpu: int) -> int:
+        """Port by which the guest interrupts its own vCPU."""
+        layout = event_channel.BIND_IPI
+        answer = await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.BIND_IPI, layout, vcpu, 0)
+        return int(answer[1])
+
+    async def event_bind_vcpu(self, port: int, vcpu: int) -> None:
+        """Have a port notify `vcpu`."""
+        layout = event_channel.BIND_VCPU
+        await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.BIND_VCPU, layout, port, vcpu)
+
+    async def event_status(self, port: int, *, domid: int = DOMID_SELF) -> PortStatus:
+        """What a port is bound to; of another domain's, its `domid`."""
+        layout = event_channel.STATUS
+        answer = await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.STATUS, layout, domid, port, 0, 0, 0, 0)
+        return PortStatus(EventStatus(answer[2]), *answer[3:])
+
+    async def event_send(self, port: int) -> None:
+        """Send an event."""
+        await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.SEND, PORT, port)
+
     async def event_unmask(self, port: int) -> None:
         """Clear the mask bit; a pending event raises the upcall."""
         await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.UNMASK, PORT, port)
@@ -130,6 +171,24 @@ class GuestHypercalls:
     async def event_close(self, port: int) -> None:
         """Close a port."""
         await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.CLOSE, PORT, port)
+
+    async def event_reset(self) -> None:
+        """Close all ports and go back to the 2-level ABI."""
+        await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.RESET, event_channel.RESET, DOMID_SELF)
+
+    async def event_init_control(self, gfn: int, offset: int, vcpu: int) -> None:
+        """Queues of a vCPU at `offset` in a guest page; the first call switches to the FIFO ABI."""
+        layout = event_channel.INIT_CONTROL
+        await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.INIT_CONTROL, layout, gfn, offset, vcpu, 0)
+
+    async def event_expand_array(self, gfn: int) -> None:
+        """A guest page of 1024 more event words."""
+        await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.EXPAND_ARRAY, event_channel.EXPAND_ARRAY, gfn)
+
+    async def event_set_priority(self, port: int, priority: int) -> None:
+        """Queue of a port's next events, 0 (first) to 15; FIFO ABI only."""
+        layout = event_channel.SET_PRIORITY
+        await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.SET_PRIORITY, layout, port, priority)
 
     # --- myri_op ---------------------------------------------------------------------------------
 

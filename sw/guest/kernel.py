@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
-from typing import Final
 
+from sw.guest.events import GuestEvents
 from sw.guest.machine import GuestMachine
 from sw.xen.grant_table import (
     GRANT_ENTRIES_PER_PAGE,
@@ -14,18 +13,7 @@ from sw.xen.grant_table import (
     GRANT_RESERVED_ENTRIES,
     GrantFlag,
 )
-from sw.xen.xen import (
-    DOMID_CONTROL,
-    EVENT_MASK,
-    EVENT_PENDING,
-    EVENT_PORTS,
-    EVENT_WORD_BITS,
-    EVENT_WORDS,
-    PENDING_SELECTOR,
-    UPCALL_PENDING,
-)
-
-_WORD: Final = struct.Struct("<Q")
+from sw.xen.xen import DOMID_CONTROL
 
 
 class OutOfPagesError(MemoryError):
@@ -40,12 +28,8 @@ class GuestKernel:
         self._free_runs: list[tuple[int, int]] = [(machine.ram.start, len(machine.ram))]
         self._table: list[int] = []
         self._free_references: list[int] = []
-        self._shared: memoryview | None = None
-        self._handlers: dict[int, Callable[[], None]] = {}
+        self._events = GuestEvents(machine)
         self._pirqs: dict[int, int] = {}
-        self._last_port = 0
-        self.unhandled_events = 0
-        """Events of ports without a handler: notified while the port was being closed."""
 
     def allocate_pages(self, count: int) -> int:
         """First GFN of `count` consecutive pages. Raises `OutOfPagesError`."""
@@ -113,51 +97,49 @@ class GuestKernel:
 
     async def bind_interrupt(self, endpoint: int, handler: Callable[[], None]) -> int:
         """Run `handler` at each interrupt of an own endpoint; the event-channel port. It must not block."""
-        if self._shared is None:
-            self._shared = self._machine.memory.page(await self._machine.hypercall.map_shared_info())
-            self._shared[EVENT_MASK : EVENT_MASK + EVENT_PORTS // 8] = b"\xff" * (EVENT_PORTS // 8)
         pirq = await self._machine.hypercall.map_pirq(endpoint)
         port = await self._machine.hypercall.bind_pirq(pirq)
         self._pirqs[port] = pirq
-        self._handlers[port] = handler
-        await self._machine.hypercall.event_unmask(port)
+        await self._events.bind(port, handler, 0)
         return port
 
     async def unbind_interrupt(self, port: int) -> None:
         """Close the event channel."""
-        await self._machine.hypercall.event_close(port)
+        await self._events.unbind(port)
         await self._machine.hypercall.unmap_pirq(self._pirqs.pop(port))
-        del self._handlers[port]
 
-    def upcall(self) -> None:
-        """Entered by the hypervisor: run the handlers of all ports that are pending and not masked."""
-        shared = self._shared
-        if shared is None:
-            raise RuntimeError("upcall before the shared-info page is mapped")
-        shared[UPCALL_PENDING] = 0
-        (selector,) = _WORD.unpack_from(shared, PENDING_SELECTOR)
-        _WORD.pack_into(shared, PENDING_SELECTOR, 0)
-        # Go on after the port that was served last: no port can keep the others waiting.
-        first = (self._last_port + 1) % EVENT_PORTS
-        start = first // EVENT_WORD_BITS
-        for n in range(EVENT_WORDS + 1):
-            word = (start + n) % EVENT_WORDS
-            if not selector >> word & 1:
-                continue
-            at = word * _WORD.size
-            (pending,) = _WORD.unpack_from(shared, EVENT_PENDING + at)
-            (masked,) = _WORD.unpack_from(shared, EVENT_MASK + at)
-            ready = pending & ~masked
-            low = (1 << first % EVENT_WORD_BITS) - 1
-            # The first word is looked at twice: its upper ports now, its lower ones at the end.
-            ready &= ~low if n == 0 else low if n == EVENT_WORDS else -1
-            _WORD.pack_into(shared, EVENT_PENDING + at, pending & ~ready)
-            while ready:
-                bit = (ready & -ready).bit_length() - 1
-                ready &= ready - 1
-                self._last_port = word * EVENT_WORD_BITS + bit
-                handler = self._handlers.get(self._last_port)
-                if handler is None:
-                    self.unhandled_events += 1
-                else:
-                    handler()
+    async def bind_event(self, port: int, handler: Callable[[], None], *, vcpu: int = 0) -> None:
+        """Run `handler` at each event of a port that notifies `vcpu`; those that wait are delivered now. It must not block."""
+        await self._events.bind(port, handler, vcpu)
+
+    async def unbind_event(self, port: int) -> None:
+        """Close the event channel."""
+        await self._events.unbind(port)
+
+    async def mask_event(self, port: int) -> None:
+        """Have the events of a bound port wait until `hypercall.event_unmask`."""
+        await self._events.mask(port)
+
+    async def move_event(self, port: int, vcpu: int) -> None:
+        """Have a bound port notify another vCPU."""
+        await self._events.move(port, vcpu)
+
+    async def use_fifo_events(self) -> None:
+        """Switch to the FIFO ABI; nobody may bind or unbind meanwhile."""
+        await self._events.use_fifo()
+
+    async def reset_events(self) -> None:
+        """Close every event channel and go back to the 2-level ABI, as before another kernel takes over."""
+        await self._events.reset()
+        for pirq in self._pirqs.values():
+            await self._machine.hypercall.unmap_pirq(pirq)
+        self._pirqs.clear()
+
+    @property
+    def unhandled_events(self) -> int:
+        """Events of ports without a handler: notified while the port was being closed."""
+        return self._events.unhandled
+
+    def upcall(self, vcpu: int) -> None:
+        """Entered by the hypervisor: run the handlers of all ports of `vcpu` that are pending and not masked."""
+        self._events.upcall(vcpu)

@@ -113,6 +113,10 @@ class Kernel(Protocol):
 
     async def unbind_interrupt(self, port: int) -> None: ...
 
+    async def bind_event(self, port: int, handler: Callable[[], None], *, vcpu: int = 0) -> None: ...
+
+    async def unbind_event(self, port: int) -> None: ...
+
 
 class GuestMachine(Protocol):
     """One virtual machine as its software sees it."""
@@ -150,6 +154,13 @@ class GuestMachine(Protocol):
         ...
 
     def now(self) -> int: ...
+
+    def spend(self, operation: str, count: int = 1) -> None:
+        """Software does something `count` times that takes time: `operation` is an entry of the cost table.
+
+        The time passes at the next call that sleeps. `KeyError` for an operation without an entry.
+        """
+        ...
 
     def mmio_write(self, gpa: int, data: bytes) -> None: ...
 

@@ -40,9 +40,38 @@ DOMID_INVALID: Final = 0x7FF4
 DOMID_ANY: Final = 0x7FF5
 DOMID_IDLE: Final = 0x7FFF
 
+
+class Virq(IntEnum):
+    """`VIRQ_*`: interrupts that Xen itself raises."""
+
+    TIMER = 0
+    DEBUG = 1
+    CONSOLE = 2
+    DOM_EXC = 3
+    """A domain has changed: shut down, crashed or gone."""
+    TBUF = 4
+    DEBUGGER = 6
+    XENOPROF = 7
+    CON_RING = 8
+    PCPU_STATE = 9
+    MEM_EVENT = 10
+    ARGO = 11
+    ENOMEM = 12
+    XENPMU = 13
+
+
+VIRQ_COUNT: Final = 24
+"""Numbers from 16 on are the architecture's, global on x86."""
+VCPU_VIRQS: Final = frozenset({Virq.TIMER, Virq.DEBUG, Virq.XENOPROF, Virq.XENPMU})
+"""Bound for each vCPU by itself. The others are bound once in a domain, on vCPU 0."""
+DOMAIN_VIRQS: Final = frozenset({Virq.ARGO})
+"""Each domain has its own. Those in neither set are global: the control domain's alone."""
+
 # struct shared_info of a 64-bit guest, 2-level event channels: byte offsets.
 VCPU_INFO_BYTES: Final = 64
-"""struct vcpu_info, one for each of 32 vCPUs, from offset 0."""
+"""struct vcpu_info, one for each vCPU, from offset 0."""
+VCPU_INFO_COUNT: Final = 32
+"""vCPUs that have their vcpu_info in the shared-info page."""
 UPCALL_PENDING: Final = 0
 """vcpu_info.evtchn_upcall_pending, one byte."""
 UPCALL_MASK: Final = 1

@@ -8,56 +8,37 @@ from collections.abc import Callable
 
 import pytest
 
-from hypervisor_model.event_channels import EventChannels
 from hypervisor_model.hypervisor import Hypervisor
 from sw.xen.errno import HypercallError
-from tests.model.model_support import PAGE, machine
-
-# struct shared_info, 64 bit: 32 vcpu_info of 64 bytes, then 64 pending and 64 mask words
-UPCALL_PENDING, UPCALL_MASK, SELECTOR, PENDING, MASK = 0, 1, 8, 2048, 2048 + 512
-
-
-def word(page: memoryview, at: int) -> int:
-    return int(struct.unpack_from("<Q", page, at)[0])
-
-
-class Page:
-    """A shared-info page and a vCPU that only counts its upcalls."""
-
-    def __init__(self) -> None:
-        self.page = memoryview(bytearray(PAGE))
-        self.upcalls = 0
-        self.channels = EventChannels(self.page, self._upcall)
-
-    def _upcall(self) -> None:
-        self.upcalls += 1
+from tests.model.model_support import machine
+from tests.xen.event_support import MASK, PENDING, SELECTOR, UPCALL_MASK, UPCALL_PENDING, Vcpus, word
 
 
 def test_two_sends_before_handling_give_one_upcall() -> None:
-    vcpu = Page()
-    ports = [vcpu.channels.bind(n) for n in range(70)]
+    vcpu = Vcpus()
+    ports = [vcpu.channels.bind_pirq(n) for n in range(70)]
     assert ports == list(range(1, 71))
     vcpu.channels.unmask(65)
-    vcpu.channels.send(65)
-    vcpu.channels.send(65)
+    vcpu.channels.raise_pirq(65)
+    vcpu.channels.raise_pirq(65)
     assert vcpu.upcalls == vcpu.channels.upcalls == 1
     assert word(vcpu.page, PENDING + 8) == 1 << 1 and word(vcpu.page, SELECTOR) == 1 << 1
     assert vcpu.page[UPCALL_PENDING] == 1
     assert word(vcpu.page, MASK) == (1 << 64) - 2 and word(vcpu.page, MASK + 8) == (1 << 7) - 1 - 2
     # another port of the same word joins the scan that is due
     vcpu.channels.unmask(66)
-    vcpu.channels.send(66)
+    vcpu.channels.raise_pirq(66)
     assert vcpu.upcalls == 1
     # one of another word sets its selector bit, and kicks
     vcpu.channels.unmask(3)
-    vcpu.channels.send(3)
+    vcpu.channels.raise_pirq(3)
     assert vcpu.upcalls == 2 and word(vcpu.page, SELECTOR) == 0b11
 
 
 def test_masked_send_leaves_pending_only_and_unmask_notifies() -> None:
-    vcpu = Page()
-    port = vcpu.channels.bind(0)
-    vcpu.channels.send(port)
+    vcpu = Vcpus()
+    port = vcpu.channels.bind_pirq(0)
+    vcpu.channels.raise_pirq(port)
     assert vcpu.upcalls == 0 and word(vcpu.page, SELECTOR) == 0 and vcpu.page[UPCALL_PENDING] == 0
     assert word(vcpu.page, PENDING) == 1 << port
     vcpu.channels.unmask(port)
@@ -65,35 +46,36 @@ def test_masked_send_leaves_pending_only_and_unmask_notifies() -> None:
 
 
 def test_masked_upcall_sets_bits_and_kicks_nobody() -> None:
-    vcpu = Page()
-    port = vcpu.channels.bind(0)
+    vcpu = Vcpus()
+    port = vcpu.channels.bind_pirq(0)
     vcpu.channels.unmask(port)
     vcpu.page[UPCALL_MASK] = 1
-    vcpu.channels.send(port)
+    vcpu.channels.raise_pirq(port)
     assert vcpu.upcalls == 0 and vcpu.page[UPCALL_PENDING] == 1
 
 
 def test_closed_port_is_refused_and_its_number_starts_clean() -> None:
-    vcpu = Page()
-    port = vcpu.channels.bind(7)
+    vcpu = Vcpus()
+    port = vcpu.channels.bind_pirq(7)
     vcpu.channels.unmask(port)
-    vcpu.channels.send(port)
-    assert vcpu.channels.close(port) == 7
-    calls: tuple[Callable[[int], object], ...] = (vcpu.channels.send, vcpu.channels.unmask, vcpu.channels.close)
+    vcpu.channels.raise_pirq(port)
+    vcpu.channels.close(port)
+    assert vcpu.pirqs_closed == [7]
+    calls: tuple[Callable[[int], object], ...] = (vcpu.channels.raise_pirq, vcpu.channels.unmask, vcpu.channels.close)
     for call in calls:
         for closed in (port, 0, 4096):
             with pytest.raises(HypercallError, match=f"event channel {closed} is closed"):
                 call(closed)
-    assert vcpu.channels.bind(8) == port
+    assert vcpu.channels.bind_pirq(8) == port
     assert word(vcpu.page, PENDING) == 0 and word(vcpu.page, MASK) == 1 << port
 
 
 def test_ports_run_out() -> None:
-    vcpu = Page()
+    vcpu = Vcpus()
     for n in range(4095):
-        assert vcpu.channels.bind(n % 64) == n + 1
+        assert vcpu.channels.bind_pirq(n % 64) == n + 1
     with pytest.raises(HypercallError, match="all 4095"):
-        vcpu.channels.bind(0)
+        vcpu.channels.bind_pirq(0)
 
 
 class Guest:
@@ -109,7 +91,7 @@ class Guest:
             return 16 + endpoint
 
         async def bind_pirq(pirq: int) -> int:
-            return self.dom.events.bind(pirq)
+            return self.dom.events.bind_pirq(pirq)
 
         self.dom.hypercall.map_pirq = map_pirq  # type: ignore[method-assign]
         self.dom.hypercall.bind_pirq = bind_pirq  # type: ignore[method-assign]
@@ -141,17 +123,17 @@ def test_guest_serves_after_the_last_port_and_no_port_waits_for_another_scan() -
     for ports in ([5, 70, 129], [4, 5, 6, 70, 1]):
         guest.mask_upcalls()
         for port in ports:
-            guest.dom.events.send(port)
+            guest.dom.events.raise_pirq(port)
         guest.page[UPCALL_MASK] = 0
-        guest.kernel.upcall()
+        guest.kernel.upcall(0)
         served = guest.take()
         assert sorted(served) == sorted(ports)
     # the first scan ended at 129: the second went 1, 4, 5, 6, 70, and the next begins after 70
     assert served == [1, 4, 5, 6, 70]
     guest.mask_upcalls()
     for port in (60, 70, 71, 130):
-        guest.dom.events.send(port)
-    guest.kernel.upcall()
+        guest.dom.events.raise_pirq(port)
+    guest.kernel.upcall(0)
     assert guest.take() == [71, 130, 60, 70]
 
 
@@ -165,7 +147,7 @@ def test_no_event_is_lost_under_random_masks(seed: int) -> None:
         port = rng.randint(1, 100)
         action = rng.random()
         if action < 0.6:
-            guest.dom.events.send(port)
+            guest.dom.events.raise_pirq(port)
             served = guest.take()
             if port in masked:
                 assert served == []
