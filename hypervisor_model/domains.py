@@ -101,7 +101,7 @@ class Domain:
         self.running = True
         """The vCPU is on a core. A blocked one has to be woken by the hypervisor, even in posted mode."""
         self.crashed = False
-        # The first guest is number 0.
+        # Guest 1 lies low, its neighbours high.
         base = HIGH_BASE_GFN if (domid - 1) % 2 else LOW_BASE_GFN
         self._ram = range(base, base + pages)
         end = self._ram.stop
@@ -188,6 +188,9 @@ class Domain:
             self.mmio_write(gpa - offset + PAGE_SIZE, data[PAGE_SIZE - offset :])
         else:
             self._post(frame << PAGE_SHIFT | offset, data)
+
+    def spend(self, operation: str, count: int = 1) -> None:
+        """The guest's software does `operation` of the cost table `count` times."""
 
     async def mmio_read(self, gpa: int, size: int) -> bytes:
         """Read; outside the mapped device pages it traps and gives all ones."""

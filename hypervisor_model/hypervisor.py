@@ -17,6 +17,7 @@ from hypervisor_model.pci import PciBus, PciDevice
 from hypervisor_model.switch import PortPolicy, SwitchConfig
 from sw.platform import Platform
 from sw.xen.errno import Errno, HypercallError
+from sw.xen.xen import DOMID_CONTROL
 
 MAX_PAYLOAD: Final = 128
 MAX_READ: Final = 512
@@ -58,6 +59,7 @@ class Hypervisor:
         self.entries = Entries()
         self.faults = FaultLog()
         self.domains: dict[int, Domain] = {}
+        self._last_domid = DOMID_CONTROL
 
     async def boot(self) -> None:
         """Enumerate the NIC, switch the IOMMU on, start the NIC."""
@@ -88,7 +90,53 @@ class Hypervisor:
         that receive get the default, and those that only send may use any source address and VLAN.
         `posted`: interrupts reach its running vCPU without the hypervisor.
         """
-        domid = 1 + len(self.domains)
+        self._last_domid += 1
+        return self._create(
+            name,
+            self._last_domid,
+            pages,
+            owns_device=owns_device,
+            crash_on_fault=crash_on_fault,
+            privileged=privileged or owns_device,
+            port_policy=port_policy,
+            posted=posted,
+        )
+
+    def create_control_domain(
+        self,
+        pages: int,
+        *,
+        name: str = "dom0",
+        owns_device: bool = False,
+        port_policy: PortPolicy | None = None,
+        posted: bool = False,
+    ) -> Domain:
+        """The control domain, number 0, privileged; there is one at most. Arguments as of `create_domain`."""
+        if DOMID_CONTROL in self.domains:
+            raise HypercallError(Errno.EEXIST, f"the control domain exists: {self.domains[DOMID_CONTROL].name}")
+        return self._create(
+            name,
+            DOMID_CONTROL,
+            pages,
+            owns_device=owns_device,
+            crash_on_fault=False,
+            privileged=True,
+            port_policy=port_policy,
+            posted=posted,
+        )
+
+    def _create(
+        self,
+        name: str,
+        domid: int,
+        pages: int,
+        *,
+        owns_device: bool,
+        crash_on_fault: bool,
+        privileged: bool,
+        port_policy: PortPolicy | None,
+        posted: bool,
+    ) -> Domain:
         domain = Domain(
             self,
             self._platform,
@@ -98,7 +146,7 @@ class Hypervisor:
             pages,
             owns_device=owns_device,
             crash_on_fault=crash_on_fault,
-            privileged=privileged or owns_device,
+            privileged=privileged,
             port_policy=port_policy,
             posted=posted,
         )

@@ -143,6 +143,13 @@ class GuestMachine(Protocol):
 
     def now(self) -> int: ...
 
+    def spend(self, operation: str, count: int = 1) -> None:
+        """Software does something `count` times that takes time: `operation` is an entry of the cost table.
+
+        The time passes at the next call that sleeps. `KeyError` for an operation without an entry.
+        """
+        ...
+
     def mmio_write(self, gpa: int, data: bytes) -> None: ...
 
     async def mmio_read(self, gpa: int, size: int) -> bytes: ...
