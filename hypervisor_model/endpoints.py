@@ -8,7 +8,7 @@ from typing import Final
 from hypervisor_model import receive_side
 from hypervisor_model.grants import GrantError, Mapping
 from hypervisor_model.iommu import IommuDriver
-from hypervisor_model.memory import FrameAllocator
+from hypervisor_model.memory import FrameAllocator, PageType
 from hypervisor_model.p2m import P2M
 from hypervisor_model.pci import PciDevice
 from hypervisor_model.second_level import SecondLevelTable
@@ -64,7 +64,8 @@ class Endpoint:
     """Device frame number to what is mapped there."""
     revoking: set[int] = field(default_factory=set)
     """Device frames whose invalidation has not completed."""
-    superpage_frames: list[int] = field(default_factory=list)
+    superpage_frames: list[tuple[int, PageType]] = field(default_factory=list)
+    """Frames behind 2 MiB entries, each referenced, and counted as this type."""
 
 
 class Endpoints:
@@ -231,8 +232,8 @@ class Endpoints:
             )
         self.switch.leave_all(endpoint.number)
         await self._iommu.detach(endpoint.requester, endpoint.iommu_domain)
-        for frame in endpoint.superpage_frames:
-            self._frames.put(frame)
+        for frame, held in endpoint.superpage_frames:
+            self._frames.put(frame, held)
         if endpoint.table is not None:
             endpoint.table.destroy()
         del self._endpoints[endpoint.number]
@@ -315,14 +316,19 @@ class Endpoints:
         first = p2m.frame(gfn)
         if first is None or (gfn | first) % count or any(p2m.frame(gfn + n) != first + n for n in range(count)):
             raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x}: not {count} aligned pages in consecutive frames")
+        held = PageType.WRITABLE if write else PageType.NONE
+        taken: list[tuple[int, PageType]] = []
         try:
+            for frame in range(first, first + count):
+                if not self._frames.get(frame, endpoint.domid, held):
+                    raise ValueError(f"frame {frame:#x} is another domain's, or no ordinary memory")
+                taken.append((frame, held))
             endpoint.table.map(gfn, first, write=write, order=SUPERPAGE_ORDER)
         except ValueError as error:
+            for frame, _ in taken:
+                self._frames.put(frame, held)
             raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x}: {error}") from error
-        for frame in range(first, first + count):
-            if not self._frames.get(frame, endpoint.domid):
-                raise AssertionError(f"frame {frame:#x} of the P2M is not owned by domain {endpoint.domid}")
-            endpoint.superpage_frames.append(frame)
+        endpoint.superpage_frames += taken
         return gfn << PAGE_SHIFT
 
     @staticmethod

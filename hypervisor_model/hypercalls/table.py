@@ -7,7 +7,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Final
 
 from hypervisor_model.faults import DomainCrashedError
-from hypervisor_model.hypercalls import event_channel_op, grant_table_op, memory_op, myri_op, physdev_op
+from hypervisor_model.hypercalls import event_channel_op, grant_table_op, memory_op, mmu_update, myri_op, physdev_op
 from hypervisor_model.hypercalls.call import Call, Operation
 from hypervisor_model.memory import OutOfFramesError
 from sw.xen.errno import Errno, HypercallError
@@ -30,6 +30,8 @@ TABLE: Final[Mapping[int, Mapping[int, Operation]]] = {
     Hypercall.MYRI_OP: myri_op.OPERATIONS,
 }
 """Hypercall number, then the command in its first argument."""
+PLAIN: Final[Mapping[int, Operation]] = {Hypercall.MMU_UPDATE: Operation(mmu_update.mmu_update)}
+"""Hypercalls without commands."""
 _COMMANDS: Final = {
     Hypercall.MEMORY_OP: MemoryOp,
     Hypercall.GRANT_TABLE_OP: GrantOp,
@@ -43,6 +45,8 @@ def name_of(number: int, command: int) -> str:
     """As the reports name a call: `grant_table_op.setup_table`."""
     try:
         hypercall = Hypercall(number)
+        if number in PLAIN:
+            return hypercall.name.lower()
         return f"{hypercall.name}.{_COMMANDS[hypercall](command).name}".lower()
     except (ValueError, KeyError):
         return f"hypercall {number}.{command}"
@@ -58,7 +62,7 @@ async def enter(hv: Hypervisor, domain: Domain, number: int, arguments: tuple[in
     if domain.crashed:
         raise DomainCrashedError(f"{domain.name} has crashed: no hypercall {name}")
     enabled = {endpoint.number: endpoint.enabled for endpoint in hv.endpoints.of_domain(domain.domid)}
-    operation = TABLE.get(number, {}).get(command)
+    operation = PLAIN.get(number) or TABLE.get(number, {}).get(command)
     call = Call(hv, domain, arguments)
     try:
         if operation is None:
