@@ -22,7 +22,7 @@ from hypervisor_model.grant_table import (
     GrantTable,
 )
 from hypervisor_model.maptrack import MAPTRACK_LIMIT, HostMapping, Mapping, Maptrack
-from hypervisor_model.memory import FrameAllocator, OutOfFramesError, PageType
+from hypervisor_model.memory import FrameAllocator, PageType
 from hypervisor_model.p2m import P2M, Kind
 from sw.platform import PAGE_SHIFT, PAGE_SIZE
 from sw.xen.errno import Errno, HypercallError
@@ -202,13 +202,10 @@ class GrantOperations:
         try:
             table = self.living(to)
             target = self._accept(table, caller, reference)
-            self._frames.give(frame, to)
         except GrantError:
             self._frames.put(frame)
             raise
-        except OutOfFramesError as error:
-            self._frames.put(frame)
-            raise GrantError(GrantStatus.GENERAL_ERROR) from error
+        self._frames.give(frame, to)
         table.p2m.add_ram(target, frame)
         table.barrier()
         table.change_flags(reference, raise_=GrantFlag.TRANSFER_COMPLETED)
@@ -271,6 +268,7 @@ class GrantOperations:
                 table.p2m.remove_grant(mapping.gfn)
             handles.remove(handle)
             self.drop(mapping.granter, mapping.reference, pins)
+        self._frames.claim(domid, 0)
         table.drop_pages()
         table.p2m.release()
         table.dead = True

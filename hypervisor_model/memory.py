@@ -48,6 +48,9 @@ class FrameAllocator:
         self._types = bytearray(self._frames)
         self._type_counts = [0] * self._frames
         self._special = bytearray(self._frames)
+        self._taken = bytearray(self._frames)
+        self._free_frames = self._frames - first_frame
+        self._claims: dict[int, int] = {}
         self._pages: dict[int, int] = {}
         self._limits: dict[int, int] = {}
         # The top quarter is scattered over last: consecutive runs are found there.
@@ -69,12 +72,10 @@ class FrameAllocator:
 
     def allocate(self, owner: int, page_type: PageType = PageType.NONE) -> int:
         """One zeroed frame with one reference. With a type it is a frame of Xen's for `owner`: it keeps that type, and is none of its pages."""
-        special = page_type is not PageType.NONE
-        if not special:
-            self._check_limit(owner, 1)
+        self._check_limit(owner, 1, special=page_type is not PageType.NONE)
         while self._order:
             frame = self._order.pop()
-            if self._references[frame] == 0 and self._owners[frame] == OWNER_NONE:
+            if not self._taken[frame]:
                 self._take(frame, owner, page_type)
                 return frame
         raise OutOfFramesError(f"all {self._frames} machine frames are in use")
@@ -84,16 +85,31 @@ class FrameAllocator:
 
         `replaced`: pages that the owner gives up for them, which do not count against its limit.
         """
-        self._check_limit(owner, count - replaced)
+        self._check_limit(owner, count, replaced=replaced)
         # From the top: runs stay clear of each other's fragments longest.
-        start = (self._frames - count) // alignment * alignment
-        while start >= self._first:
-            if all(owner_ == OWNER_NONE for owner_ in self._owners[start : start + count]):
+        end, wanted = self._frames, bytes(count)
+        while (found := self._taken.rfind(wanted, self._first, end)) >= 0:
+            start = found // alignment * alignment
+            if start >= self._first and self._taken[start : start + count] == wanted:
                 for frame in range(start, start + count):
                     self._take(frame, owner, PageType.NONE)
                 return start
-            start -= alignment
+            end = start + count - 1
         raise OutOfFramesError(f"no {count} consecutive free machine frames aligned to {alignment}")
+
+    def claim(self, owner: int, pages: int) -> None:
+        """Keep free frames for a domain until it has `pages`; 0: no longer. Raises `OutOfFramesError`.
+
+        `ValueError` if it has a claim or as many pages already, or may not have so many.
+        """
+        if not pages:
+            self._claims.pop(owner, None)
+            return
+        have = self.pages(owner)
+        if owner in self._claims or not have < pages <= self.limit(owner):
+            raise ValueError(f"claim of {pages} pages by domain {owner}, which has {have} of {self.limit(owner)}, or a claim already")
+        self._check_free(owner, pages - have)
+        self._claims[owner] = pages - have
 
     def get(self, frame: int, owner: int, page_type: PageType = PageType.NONE) -> bool:
         """Take one more reference, and a count of the type if one is given.
@@ -135,7 +151,8 @@ class FrameAllocator:
         """Change the owner of a page that nobody else refers to. Raises `OutOfFramesError` if `to` has as many as it may."""
         if self._references[frame] != 1 or self._type_counts[frame] or self._special[frame]:
             raise AssertionError(f"frame {frame:#x} was given away while in use")
-        self._check_limit(to, 1)
+        if self.pages(to) >= self.limit(to):
+            raise OutOfFramesError(f"domain {to} has its maximum of {self.limit(to)} pages")
         self._count(frame, -1)
         self._owners[frame] = to
         self._count(frame, 1)
@@ -169,10 +186,17 @@ class FrameAllocator:
         """A writable window on the frame."""
         return self._memory.view(frame << PAGE_SHIFT, PAGE_SIZE)
 
-    def _check_limit(self, owner: int, more: int) -> None:
+    def _check_limit(self, owner: int, more: int, *, replaced: int = 0, special: bool = False) -> None:
         limit = self._limits.get(owner)
-        if limit is not None and self._pages.get(owner, 0) + more > limit:
-            raise OutOfFramesError(f"domain {owner} has {self._pages.get(owner, 0)} pages: {more} more exceed its maximum of {limit}")
+        have = self._pages.get(owner, 0)
+        if limit is not None and not special and have + more - replaced > limit:
+            raise OutOfFramesError(f"domain {owner} has {have} pages: {more - replaced} more exceed its maximum of {limit}")
+        self._check_free(owner, more)
+
+    def _check_free(self, owner: int, more: int) -> None:
+        claimed = sum(pages for other, pages in self._claims.items() if other != owner)
+        if more > self._free_frames - claimed:
+            raise OutOfFramesError(f"{more} machine frames wanted, {self._free_frames} are free, {claimed} of them claimed")
 
     def _count(self, frame: int, change: int) -> None:
         owner = self._owners[frame]
@@ -183,8 +207,12 @@ class FrameAllocator:
         self._references[frame] = 1
         self._types[frame] = page_type
         self._special[frame] = self._type_counts[frame] = page_type is not PageType.NONE
+        self._taken[frame] = 1
+        self._free_frames -= 1
         if not self._special[frame]:
             self._count(frame, 1)
+            if self._claims.get(owner):
+                self._claims[owner] -= 1
         self.page(frame)[:] = bytes(PAGE_SIZE)
 
     def _free(self, frame: int) -> None:
@@ -194,4 +222,6 @@ class FrameAllocator:
             self._count(frame, -1)
         self._special[frame] = self._type_counts[frame] = 0
         self._owners[frame] = OWNER_NONE
+        self._taken[frame] = 0
+        self._free_frames += 1
         self._order.append(frame)

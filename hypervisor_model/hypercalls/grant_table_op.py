@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hypervisor_model.grant_copy import GrantCopier, Side
-from hypervisor_model.grants import UNMAP_BATCH, GrantError, GrantTable, Unmap
+from hypervisor_model.grants import UNMAP_BATCH, GrantError, Unmap
 from hypervisor_model.hypercalls.call import Call, Operation
 from hypervisor_model.memory import OutOfFramesError
 from sw.platform import PAGE_SHIFT, PAGE_SIZE
@@ -203,6 +203,7 @@ def swap_grant_ref(call: Call) -> int:
 
 def cache_flush(call: Call) -> int:
     """Write back cached bytes of pages that are the caller's or granted to it: memory is coherent, so only the checks are work."""
+    granted: dict[int, set[int]] = {}
     for at in _batch(call, layouts.CACHE_FLUSH):
         address, offset, length, flags = call.unpack(layouts.CACHE_FLUSH, at)
         if offset + length > PAGE_SIZE or flags & ~(CacheFlush.CLEAN | CacheFlush.INVALIDATE | CacheFlush.SOURCE_GREF):
@@ -217,13 +218,14 @@ def cache_flush(call: Call) -> int:
         owner = call.hv.domains.get(call.hv.frames.owner(frame))
         if owner is None:
             raise HypercallError(Errno.EPERM, f"cache_flush: {address:#x} is no domain's")
-        if owner is not call.domain and not _is_granted(call.hv.grants.table(owner.domid), call.domain.domid, frame):
+        if owner is call.domain:
+            continue
+        if owner.domid not in granted:
+            entries = call.hv.grants.table(owner.domid).active.values()
+            granted[owner.domid] = {entry.frame for entry in entries if entry.domid == call.domain.domid}
+        if frame not in granted[owner.domid]:
             raise HypercallError(Errno.EINVAL, f"cache_flush: {address:#x} is not granted to {call.domain.name}")
     return 0
-
-
-def _is_granted(table: GrantTable, grantee: int, frame: int) -> bool:
-    return any(entry.frame == frame and entry.domid == grantee for entry in table.active.values())
 
 
 def _batch(call: Call, layout: struct.Struct) -> list[int]:

@@ -96,9 +96,10 @@ def exchange(call: Call) -> int:
     given, count, given_order, _, domid, taken, extents, order, _, taken_domid, _ = fields
     domain = call.target(domid)
     old, new = _extents(call, given, count, given_order), _extents(call, taken, extents, order)
-    if taken_domid != domid or count << given_order != extents << order:
+    pages = count << given_order
+    if taken_domid != domid or pages != extents << order or pages > call.hv.frames.limit(domain.domid):
         raise HypercallError(
-            Errno.EINVAL, f"exchange of {count} extents of order {given_order} for {extents} of order {order}: not as many pages"
+            Errno.EINVAL, f"exchange of {count} extents of order {given_order} for {extents} of order {order}: not as many pages, or more than it has"
         )
     p2m, frames = domain.p2m, call.hv.frames
     leaving = [gfn + n for gfn in old for n in range(1 << given_order)]
@@ -126,6 +127,20 @@ def exchange(call: Call) -> int:
     for gfn, frame in zip(arriving, fresh, strict=True):
         p2m.add_ram(gfn, frame)
     call.pack(EXCHANGE, at, *fields[:-1], count)
+    return 0
+
+
+def claim_pages(call: Call) -> int:
+    """Keep frames free for a domain that is being built; for the privileged."""
+    start, pages, order, flags, domid = _fields(call)
+    if not call.domain.privileged:
+        raise HypercallError(Errno.EPERM, f"{call.domain.name} is not privileged: it cannot claim pages")
+    if start or order or flags:
+        raise HypercallError(Errno.EINVAL, f"claim_pages with extents {start:#x}, order {order}, flags {flags:#x}: none has a meaning")
+    try:
+        call.hv.frames.claim(call.target(domid).domid, pages)
+    except ValueError as error:
+        raise HypercallError(Errno.EINVAL, str(error)) from error
     return 0
 
 
@@ -306,9 +321,15 @@ def machphys_mapping(call: Call) -> int:
 # --- arguments ------------------------------------------------------------------------------------
 
 
-def _reservation(call: Call) -> tuple[int, int, int, int, int]:
+def _fields(call: Call) -> tuple[int, int, int, int, int]:
     """extent_start, nr_extents, extent_order, mem_flags, domid."""
     start, count, order, flags, domid = call.unpack(RESERVATION, call.argument(1))
+    return start, count, order, flags, domid
+
+
+def _reservation(call: Call) -> tuple[int, int, int, int, int]:
+    """As `_fields`, of a bounded number of pages."""
+    start, count, order, flags, domid = _fields(call)
     _check_extents(count, order)
     return start, count, order, flags, domid
 
@@ -363,5 +384,6 @@ OPERATIONS: Final[Mapping[int, Operation]] = {
     MemoryOp.MAXIMUM_GPFN: Operation(maximum_gpfn),
     MemoryOp.REMOVE_FROM_PHYSMAP: Operation(remove_from_physmap),
     MemoryOp.ADD_TO_PHYSMAP_BATCH: Operation(add_to_physmap_batch),
+    MemoryOp.CLAIM_PAGES: Operation(claim_pages, control=True),
     MemoryOp.ACQUIRE_RESOURCE: Operation(acquire_resource),
 }
