@@ -11,6 +11,7 @@ from hypervisor_model.guest_pages import GuestPages
 from hypervisor_model.memory import OWNER_XEN, FrameAllocator
 from hypervisor_model.p2m import P2M
 from hypervisor_model.switch import PortPolicy
+from sw.abi.registers import Mode
 from sw.guest.hypercalls import GuestHypercalls
 from sw.guest.kernel import GuestKernel
 from sw.guest.machine import GuestLayout
@@ -85,7 +86,7 @@ class Domain:
         domid: int,
         pages: int,
         *,
-        owns_device: bool,
+        mode: Mode,
         crash_on_fault: bool,
         privileged: bool,
         port_policy: PortPolicy | None,
@@ -97,7 +98,8 @@ class Domain:
         self._platform = platform
         self.name = name
         self.domid = domid
-        self.owns_device = owns_device
+        self.mode = mode
+        """Protection mode of its endpoints."""
         self.crash_on_fault = crash_on_fault
         self.privileged = privileged
         self.port_policy = port_policy
@@ -171,6 +173,10 @@ class Domain:
         self._frames.get(frame, OWNER_XEN)
         self.p2m.add_ram(gfn, frame)
         self._shared_info_gfn = gfn
+
+    def vmcall_now(self, number: int, *arguments: int) -> int:
+        """As `vmcall`, for an operation that never waits for hardware; others give -EAGAIN."""
+        return self._hypervisor.enter_now(self, number, tuple(value & _REGISTER for value in arguments))
 
     def _upcall(self, vcpu: int) -> None:
         """Run the guest's event handler. What becomes of this guest in it is nothing to who sent the event."""

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hypervisor_model import receive_side
-from hypervisor_model.grants import GrantError, Mapping
+from hypervisor_model.faults import NicRefusal
 from hypervisor_model.iommu import IommuDriver
 from hypervisor_model.memory import FrameAllocator
-from hypervisor_model.p2m import P2M
 from hypervisor_model.pci import PciDevice
-from hypervisor_model.second_level import SecondLevelTable
+from hypervisor_model.spaces.iommu import IommuSpace
+from hypervisor_model.spaces.native import NativeSpace, PassThrough
+from hypervisor_model.spaces.space import AddressSpace
+from hypervisor_model.spaces.validated import ValidatedSpace
+from hypervisor_model.spaces.windows import WindowSpace
 from hypervisor_model.switch import MAC_PREFIX, SEND_ONLY, PortPolicy, SwitchConfig, SwitchTables
-from sw.abi.registers import Aperture, Form, Mode, NicControl
+from sw.abi.registers import (
+    Aperture,
+    Completion,
+    Form,
+    Mode,
+    NicControl,
+    ReceiveBuffer,
+    ReceiveCompletion,
+    Refusal,
+    SendDescriptor,
+)
 from sw.guest.machine import ReceiveSetup
 from sw.platform import PAGE_SHIFT, Platform, PlatformTimeoutError
 from sw.xen.errno import Errno, HypercallError
-from sw.xen.grant_table import GrantStatus
 
 APERTURE_BAR: Final = 2
 CONTROL_BAR: Final = 4
@@ -26,16 +38,10 @@ POLL_NS: Final = 2_000
 IDLE_LIMIT_NS: Final = 2_000_000
 """Bound of the wait for an endpoint to have nothing in flight."""
 RING_LOG2: Final = range(4, 11)
-SUPERPAGE_ORDER: Final = 9
+FENCE_LIMIT_NS: Final = 2_000_000
+"""Bound of a fence: longer than any time-out of a DMA read."""
 PASS_THROUGH_DOMAIN: Final = NicControl.ENDPOINT_COUNT + 1
 
-
-
-@dataclass
-class _DevicePage:
-    frame: int
-    readers: int = 0
-    writers: int = 0
 
 
 @dataclass
@@ -47,9 +53,7 @@ class Endpoint:
     form: Form
     mode: Mode
     requester: int
-    iommu_domain: int
-    table: SecondLevelTable | None
-    """None in mode NATIVE."""
+    space: AddressSpace
     mac: bytes
     receive_form: Form | None
     """How receive buffers reach the NIC; None when the endpoint only sends."""
@@ -60,11 +64,6 @@ class Endpoint:
     counters: dict[str, int] | None = None
     """What the NIC's counters of this endpoint were when it joined the switch."""
     enabled: bool = False
-    pages: dict[int, _DevicePage] = field(default_factory=dict)
-    """Device frame number to what is mapped there."""
-    revoking: set[int] = field(default_factory=set)
-    """Device frames whose invalidation has not completed."""
-    superpage_frames: list[int] = field(default_factory=list)
 
 
 class Endpoints:
@@ -79,6 +78,7 @@ class Endpoints:
         self._stride = aperture_bytes // NicControl.ENDPOINT_COUNT
         self._control = device.bars[CONTROL_BAR][0]
         self._endpoints: dict[int, Endpoint] = {}
+        self._pass_through = PassThrough(iommu, device.requester, PASS_THROUGH_DOMAIN)
         self.switch = SwitchTables(self.write)
         self.forced_disables = 0
         """Endpoints that had to be disabled because they did not become idle for a revocation."""
@@ -107,8 +107,10 @@ class Endpoints:
 
         Without a policy it gets the default one; if it only sends, any source address and VLAN may be in its frames.
         """
-        if any(e.mode is Mode.NATIVE for e in self._endpoints.values()) or (mode is Mode.NATIVE and self._endpoints):
+        if any(Mode.NATIVE in (mode, e.mode) and e.domid != domid for e in self._endpoints.values()):
             raise HypercallError(Errno.ENODEV, "the NIC has a native owner: it cannot be shared")
+        if mode is Mode.VALIDATED and Form.PUSHED in (form, receive_form):
+            raise HypercallError(Errno.EINVAL, "a validated endpoint's rings are fetched: the guest must not write them")
         number = next((n for n in range(self.count) if n not in self._endpoints), None)
         if number is None:
             raise HypercallError(Errno.ENOSPC, f"all {self.count} endpoints are in use")
@@ -118,19 +120,33 @@ class Endpoints:
         # The lowest number that the domain does not use: what it closes and opens again keeps its address.
         ordinal = next(n for n in range(self.count) if n not in own)
         mac = (MAC_PREFIX << 24 | domid << 8 | ordinal).to_bytes(6, "big")
-        if mode is Mode.NATIVE:
-            requester = self._device.requester
-            endpoint = Endpoint(
-                number, domid, form, mode, requester, PASS_THROUGH_DOMAIN, None, mac, receive_form, policy
-            )
-            self._iommu.attach_pass_through(requester, PASS_THROUGH_DOMAIN)
-        else:
-            table = SecondLevelTable(self._frames)
-            requester = self._device.vf_requester(number)
-            endpoint = Endpoint(number, domid, form, mode, requester, 1 + number, table, mac, receive_form, policy)
-            self._iommu.attach(requester, table, endpoint.iommu_domain)
+        # One function for each endpoint is what lets an IOMMU tell guests apart; all other modes use the card's own.
+        requester = self._device.vf_requester(number) if mode is Mode.IOMMU else self._device.requester
+        space = self._space(number, domid, mode, requester)
+        endpoint = Endpoint(number, domid, form, mode, requester, space, mac, receive_form, policy)
         self._endpoints[number] = endpoint
         return endpoint
+
+    def _space(self, number: int, domid: int, mode: Mode, requester: int) -> AddressSpace:
+        async def quiesce() -> None:
+            endpoint = self._endpoints[number]
+            if not await self._idle(endpoint):
+                # A guest that never stops sending must not hold its own revocation up.
+                self.forced_disables += 1
+                await self.disable(endpoint)
+
+        async def disable() -> None:
+            endpoint = self._endpoints[number]
+            if endpoint.enabled:
+                await self.disable(endpoint)
+
+        if mode is Mode.IOMMU:
+            return IommuSpace(self._frames, self._iommu, requester, 1 + number, domid, quiesce)
+        if mode is Mode.WINDOWS:
+            return WindowSpace(self._frames, self._pass_through, number, domid, self.write, self.fence)
+        if mode is Mode.VALIDATED:
+            return ValidatedSpace(self._frames, self._pass_through, domid, disable)
+        return NativeSpace(self._pass_through, quiesce)
 
     def owned(self, number: int, domid: int) -> Endpoint:
         """An endpoint of this domain. Raises `HypercallError` for anybody else's."""
@@ -183,6 +199,9 @@ class Endpoints:
             if endpoint.receive_form is None:
                 raise HypercallError(Errno.EINVAL, f"endpoint {endpoint.number} was allocated for sending only")
             receive_side.check(receive, self.max_frame)
+        if isinstance(endpoint.space, ValidatedSpace):
+            send_base, receive = self._validated_rings(endpoint.space, send_log2, cq_log2, cq_base, receive)
+        if receive is not None and endpoint.receive_form is not None:
             receive_side.program(self.write, endpoint.number, receive, endpoint.receive_form)
         if endpoint.counters is None:
             endpoint.counters = await receive_side.read_counters(self.read, endpoint.number)
@@ -207,6 +226,25 @@ class Endpoints:
         if not await self._idle(endpoint):
             raise PlatformTimeoutError(f"endpoint {endpoint.number} was enabled but not ready in {IDLE_LIMIT_NS} ns")
 
+    @staticmethod
+    def _validated_rings(
+        space: ValidatedSpace, send_log2: int, cq_log2: int, cq_base: int, receive: ReceiveSetup | None
+    ) -> tuple[int, ReceiveSetup | None]:
+        """Check completion rings, make the rings that the hypervisor writes; base of the send ring, and the set-up."""
+        space.check_ring("cq_base", cq_base, Completion.BYTES << cq_log2, write=True)
+        if receive is not None:
+            for n, base in enumerate(receive.queue_bases):
+                size = ReceiveCompletion.BYTES << receive.queue_log2
+                space.check_ring(f"queue_bases[{n}]", base, size, write=True)
+        send_base = space.start_ring("send", 1 << send_log2, SendDescriptor.BYTES)
+        if receive is not None:
+            small = space.start_ring(
+                "small", 1 << receive.small_log2, ReceiveBuffer.BYTES, receive.small_bytes + receive_side.PAD
+            )
+            big = space.start_ring("big", 1 << receive.big_log2, ReceiveBuffer.BYTES, 1 << receive.buffer_log2)
+            receive = replace(receive, small_base=small, big_base=big)
+        return send_base, receive
+
     def post_disable(self, endpoint: Endpoint) -> None:
         """Tell the NIC to stop an endpoint, without waiting: for a domain that is being crashed."""
         self.write(NicControl.ENDPOINT_CTRL + endpoint.number * NicControl.ENDPOINT_STRIDE, 0)
@@ -222,20 +260,37 @@ class Endpoints:
         self.switch.clear_port(endpoint.number)
         if endpoint.receive_form is not None:
             receive_side.switch_off(self.write, endpoint.number)
+        if isinstance(endpoint.space, ValidatedSpace):
+            endpoint.space.stop_rings()
 
     async def release(self, endpoint: Endpoint) -> None:
         """Take the context entry away and free the endpoint. It must be disabled and have no pages mapped."""
-        if endpoint.enabled or endpoint.pages:
+        if endpoint.enabled or endpoint.space.pages:
             raise HypercallError(
-                Errno.EINVAL, f"endpoint {endpoint.number} is enabled or has {len(endpoint.pages)} pages mapped"
+                Errno.EINVAL, f"endpoint {endpoint.number} is enabled or has {endpoint.space.pages} pages mapped"
             )
         self.switch.leave_all(endpoint.number)
-        await self._iommu.detach(endpoint.requester, endpoint.iommu_domain)
-        for frame in endpoint.superpage_frames:
-            self._frames.put(frame)
-        if endpoint.table is not None:
-            endpoint.table.destroy()
+        await endpoint.space.release()
         del self._endpoints[endpoint.number]
+
+    async def retire(self, endpoint: Endpoint) -> None:
+        """Mode VALIDATED: unpin what the NIC has passed. Reads two indices and waits for a fence."""
+        space = endpoint.space
+        if not isinstance(space, ValidatedSpace):
+            raise HypercallError(Errno.EINVAL, f"endpoint {endpoint.number} is not validated: nothing is pinned")
+        at = endpoint.number * NicControl.ENDPOINT_STRIDE
+        passed = {"send": await self.read(NicControl.ENDPOINT_INDEX + at) >> NicControl.ENDPOINT_INDEX_CONSUMER_S}
+        if "small" in space.rings:
+            taken = await self.read(NicControl.ENDPOINT_RX_INDEX + at)
+            passed["small"] = taken & NicControl.ENDPOINT_RX_INDEX_SMALL_M
+            passed["big"] = taken >> NicControl.ENDPOINT_RX_INDEX_BIG_S
+        rings = dict(space.rings)
+        # What was passed is authorised, and may still be read or written.
+        await self.fence()
+        for name, index in passed.items():
+            # Disabled meanwhile: its rings are gone, and everything is unpinned.
+            if (ring := rings.get(name)) is not None and space.rings.get(name) is ring:
+                space.retire(ring, index)
 
     # --- switch and receive side -----------------------------------------------------------------
 
@@ -262,85 +317,19 @@ class Endpoints:
             all_multicast=endpoint.all_multicast,
         )
 
-    # --- I/O address space -----------------------------------------------------------------------
+    # --- waits and registers ---------------------------------------------------------------------
 
-    def install(self, endpoint: Endpoint, mapping: Mapping) -> int:
-        """Let the endpoint reach a pinned page at DFN = GFN; the device address. Raises `GrantError`."""
-        if endpoint.table is None:
-            return mapping.frame << PAGE_SHIFT
-        dfn = mapping.gfn
-        if dfn in endpoint.revoking:
-            raise GrantError(GrantStatus.EAGAIN)
-        page = endpoint.pages.get(dfn)
-        if page is None:
-            page = _DevicePage(mapping.frame)
-        elif page.frame != mapping.frame:
-            # The guest has put another frame at this GFN; the old one is still mapped for the device.
-            raise GrantError(GrantStatus.NO_DEVICE_SPACE)
-        if page.readers + page.writers == 0 or (mapping.write and page.writers == 0):
-            # More permission than before: no invalidation needed (no caching mode).
-            try:
-                endpoint.table.map(dfn, mapping.frame, write=mapping.write)
-            except ValueError as error:
-                raise GrantError(GrantStatus.NO_DEVICE_SPACE) from error
-        endpoint.pages[dfn] = page
-        if mapping.write:
-            page.writers += 1
-        else:
-            page.readers += 1
-        return dfn << PAGE_SHIFT
-
-    async def revoke(self, endpoint: Endpoint, mappings: list[Mapping]) -> None:
-        """Take mappings away. On return no DMA can reach the pages by them, and none is in flight (contract C4)."""
-        changed: list[int] = []
-        for mapping in mappings:
-            if endpoint.table is not None and self._remove(endpoint, endpoint.table, mapping):
-                changed.append(mapping.gfn)
-        endpoint.revoking.update(changed)
-        try:
-            if (changed or endpoint.table is None) and not await self._idle(endpoint):
-                # A guest that never stops sending must not hold its own revocation up.
-                self.forced_disables += 1
-                await self.disable(endpoint)
-            if changed:
-                await self._iommu.invalidate(endpoint.iommu_domain, changed)
-        finally:
-            endpoint.revoking.difference_update(changed)
-
-    def map_superpage(self, endpoint: Endpoint, p2m: P2M, gfn: int, *, write: bool) -> int:
-        """Let the endpoint reach 2 MiB of its owner's RAM by one entry, until release; the device address."""
-        if endpoint.table is None:
-            raise HypercallError(Errno.EINVAL, f"endpoint {endpoint.number} is native: it has no I/O page table")
-        count = 1 << SUPERPAGE_ORDER
-        first = p2m.frame(gfn)
-        if first is None or (gfn | first) % count or any(p2m.frame(gfn + n) != first + n for n in range(count)):
-            raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x}: not {count} aligned pages in consecutive frames")
-        try:
-            endpoint.table.map(gfn, first, write=write, order=SUPERPAGE_ORDER)
-        except ValueError as error:
-            raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x}: {error}") from error
-        for frame in range(first, first + count):
-            if not self._frames.get(frame, endpoint.domid):
-                raise AssertionError(f"frame {frame:#x} of the P2M is not owned by domain {endpoint.domid}")
-            endpoint.superpage_frames.append(frame)
-        return gfn << PAGE_SHIFT
-
-    @staticmethod
-    def _remove(endpoint: Endpoint, table: SecondLevelTable, mapping: Mapping) -> bool:
-        """Drop one count; True when the entry lost a permission."""
-        page = endpoint.pages[mapping.gfn]
-        if mapping.write:
-            page.writers -= 1
-        else:
-            page.readers -= 1
-        if page.readers + page.writers == 0:
-            table.unmap(mapping.gfn)
-            del endpoint.pages[mapping.gfn]
-            return True
-        if mapping.write and page.writers == 0:
-            table.map(mapping.gfn, page.frame, write=False)
-            return True
-        return False
+    async def fence(self) -> None:
+        """Return when every DMA that was authorised before has ended. Bounded, however busy the NIC is."""
+        self.write(NicControl.FENCE, NicControl.FENCE_START_M)
+        started = await self.read(NicControl.FENCE)
+        deadline = self._platform.now() + FENCE_LIMIT_NS
+        state = started
+        # One that was under way already may end first.
+        while state & NicControl.FENCE_BUSY_M and (state - started >> NicControl.FENCE_ENDED_S & 0xFFFF) < 2:
+            if self._platform.now() >= deadline:
+                raise PlatformTimeoutError(f"the NIC's fence was still busy after {FENCE_LIMIT_NS} ns ({state:#010x})")
+            state = await self.read(NicControl.FENCE)
 
     async def _idle(self, endpoint: Endpoint) -> bool:
         """Wait, bounded, until the NIC reports that nothing of the endpoint is in flight."""
@@ -351,6 +340,25 @@ class Endpoints:
                 return False
             await self._platform.sleep(POLL_NS)
         return True
+
+    async def take_refusal(self) -> tuple[NicRefusal | None, bool]:
+        """Read and clear the NIC's record of refused DMA; the second value says that at least one was lost."""
+        state = await self.read(NicControl.REFUSAL)
+        if not state & NicControl.REFUSAL_VALID_M:
+            return None, False
+        low, high = await self.read(NicControl.REFUSAL_ADDRESS_LO), await self.read(NicControl.REFUSAL_ADDRESS_HI)
+        number = (state & NicControl.REFUSAL_ENDPOINT_M) >> NicControl.REFUSAL_ENDPOINT_S
+        owner = self._endpoints.get(number)
+        refusal = NicRefusal(
+            self._platform.now(),
+            number,
+            owner.domid if owner is not None else None,
+            high << 32 | low,
+            Refusal((state & NicControl.REFUSAL_REASON_M) >> NicControl.REFUSAL_REASON_S),
+            not state & NicControl.REFUSAL_WRITE_M,
+        )
+        self.write(NicControl.REFUSAL, NicControl.REFUSAL_VALID_M | NicControl.REFUSAL_OVERFLOW_M)
+        return refusal, bool(state & NicControl.REFUSAL_OVERFLOW_M)
 
     async def settle(self) -> None:
         """Wait until the NIC has every write posted so far: a read pushes them."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sw.abi.registers import Refusal
+
 
 class GuestFaultError(RuntimeError):
     """A guest touched guest-physical memory that is not its RAM."""
@@ -54,6 +56,21 @@ class DeviceFault:
 
 
 @dataclass(frozen=True)
+class NicRefusal:
+    """One record of the NIC: a DMA that it refused before a TLP was built."""
+
+    time: int
+    """When the hypervisor read it, ns."""
+    endpoint: int
+    domid: int | None
+    """Owner of the endpoint, if it still has one."""
+    address: int
+    """First byte, as the descriptor, buffer or ring base says it."""
+    reason: Refusal
+    is_read: bool
+
+
+@dataclass(frozen=True)
 class GuestFault:
     """One access of a guest outside what is mapped for it."""
 
@@ -69,6 +86,7 @@ class FaultLog:
     """Every fault since boot, in order."""
 
     device: list[DeviceFault] = field(default_factory=list)
+    nic: list[NicRefusal] = field(default_factory=list)
     guest: list[GuestFault] = field(default_factory=list)
     overflows: int = 0
-    """Times that the IOMMU had no free record: at least one fault was lost each time."""
+    """Times that IOMMU or NIC had no free record: at least one fault was lost each time."""

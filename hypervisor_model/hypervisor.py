@@ -9,12 +9,13 @@ from hypervisor_model.domains import Domain
 from hypervisor_model.endpoints import Endpoints
 from hypervisor_model.faults import DeviceFault, Entries, FaultLog, GuestFault
 from hypervisor_model.grants import GrantOperations
-from hypervisor_model.hypercalls.table import enter
+from hypervisor_model.hypercalls.table import enter, enter_now
 from hypervisor_model.interrupts import Interrupts
 from hypervisor_model.iommu import IommuDriver
 from hypervisor_model.memory import FrameAllocator
 from hypervisor_model.pci import PciBus, PciDevice
 from hypervisor_model.switch import PortPolicy, SwitchConfig
+from sw.abi.registers import Mode
 from sw.platform import Platform
 from sw.xen.errno import Errno, HypercallError
 from sw.xen.event_channel import FIFO_PORTS
@@ -77,7 +78,7 @@ class Hypervisor:
         name: str,
         pages: int,
         *,
-        owns_device: bool = False,
+        mode: Mode = Mode.IOMMU,
         crash_on_fault: bool = False,
         privileged: bool = False,
         port_policy: PortPolicy | None = None,
@@ -87,7 +88,7 @@ class Hypervisor:
     ) -> Domain:
         """A guest with `pages` of scattered memory.
 
-        `owns_device`: it alone uses the NIC, with machine addresses (mode NATIVE). `crash_on_fault`: an access
+        `mode`: protection mode of its endpoints; with NATIVE it alone uses the NIC, and is privileged. `crash_on_fault`: an access
         outside its mapped pages kills it; otherwise the access is dropped. `privileged`: it may receive everything.
         `port_policy`: rights of its endpoints on the switch, also of those that only send; without one, endpoints
         that receive get the default, and those that only send may use any source address and VLAN.
@@ -99,9 +100,9 @@ class Hypervisor:
             name,
             self._last_domid,
             pages,
-            owns_device=owns_device,
+            mode=mode,
             crash_on_fault=crash_on_fault,
-            privileged=privileged or owns_device,
+            privileged=privileged or mode is Mode.NATIVE,
             port_policy=port_policy,
             posted=posted,
             vcpus=vcpus,
@@ -113,7 +114,7 @@ class Hypervisor:
         pages: int,
         *,
         name: str = "dom0",
-        owns_device: bool = False,
+        mode: Mode = Mode.IOMMU,
         port_policy: PortPolicy | None = None,
         posted: bool = False,
         vcpus: int = 1,
@@ -125,7 +126,7 @@ class Hypervisor:
             name,
             DOMID_CONTROL,
             pages,
-            owns_device=owns_device,
+            mode=mode,
             crash_on_fault=False,
             privileged=True,
             port_policy=port_policy,
@@ -140,7 +141,7 @@ class Hypervisor:
         domid: int,
         pages: int,
         *,
-        owns_device: bool,
+        mode: Mode,
         crash_on_fault: bool,
         privileged: bool,
         port_policy: PortPolicy | None,
@@ -155,7 +156,7 @@ class Hypervisor:
             name,
             domid,
             pages,
-            owns_device=owns_device,
+            mode=mode,
             crash_on_fault=crash_on_fault,
             privileged=privileged,
             port_policy=port_policy,
@@ -170,6 +171,10 @@ class Hypervisor:
     async def enter(self, domain: Domain, number: int, arguments: tuple[int, ...]) -> int:
         """One hypercall of a guest: 0 or more, or a negative errno."""
         return await enter(self, domain, number, arguments)
+
+    def enter_now(self, domain: Domain, number: int, arguments: tuple[int, ...]) -> int:
+        """One hypercall that never waits for hardware; -EAGAIN for others."""
+        return enter_now(self, domain, number, arguments)
 
     def iomem_permission(self, domain: Domain, frame: int, *, allow: bool) -> None:
         """domctl iomem_permission, one device page: may it be mapped into the domain?"""
@@ -260,11 +265,17 @@ class Hypervisor:
                 self.raise_virq(control, Virq.DOM_EXC)
 
     async def handle_faults(self) -> int:
-        """Take the IOMMU's fault records, charge them to domains; the number taken.
+        """Take the fault records of IOMMU and NIC, charge them to domains; the number taken.
 
         The device keeps its bus master: one guest's faults must not stop the others.
         """
         taken = 0
+        refusal, lost = await self.endpoints.take_refusal()
+        self.faults.overflows += lost
+        if refusal is not None:
+            self.entries.faults += 1
+            self.faults.nic.append(refusal)
+            taken += 1
         for _ in range(FAULT_ROUNDS):
             records, overflow = await self.iommu.take_faults()
             self.faults.overflows += overflow

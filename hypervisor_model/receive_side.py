@@ -14,6 +14,8 @@ BUFFER_RING_LOG2: Final = range(4, 10)
 QUEUE_LOG2: Final = range(4, 11)
 BUFFER_LOG2: Final = range(11, 13)
 QUEUES: Final = range(1, 5)
+PAD: Final = 2
+"""A frame starts this many bytes after its buffer's address."""
 RSS_KEY_BYTES: Final = 40
 RSS_TABLE_ENTRIES: Final = 128
 MODERATION_NS: Final = NicControl.IRQ_MODERATION_CYCLES_M * CYCLE_NS

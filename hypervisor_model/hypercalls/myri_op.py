@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as ReadOnly
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Final
 
 from hypervisor_model import receive_side
 from hypervisor_model.endpoints import Endpoint
 from hypervisor_model.grants import GrantError, Mapping
 from hypervisor_model.hypercalls.call import Call, Operation
-from sw.abi.registers import Form, Mode
+from hypervisor_model.spaces.validated import ValidatedSpace
+from sw.abi.registers import Form, ReceiveBuffer, SendDescriptor
 from sw.guest.machine import ReceiveSetup
 from sw.platform import PAGE_SHIFT
 from sw.xen import myri
 from sw.xen.errno import Errno, HypercallError
 from sw.xen.grant_table import GrantMapFlag, GrantStatus
-from sw.xen.myri import FilterFlag, MapFlag, MyriOp
+from sw.xen.myri import FilterFlag, MapFlag, MyriOp, ValidatedRing
 from sw.xen.xen import DOMID_CONTROL
 
 MAX_BATCH: Final = 512
@@ -27,9 +30,8 @@ def allocate(call: Call) -> int:
     at = call.argument(1)
     form, receive_form, *_ = call.unpack(myri.ALLOCATE, at)
     domain, endpoints = call.domain, call.hv.endpoints
-    mode = Mode.NATIVE if domain.owns_device else Mode.IOMMU
     receive = None if receive_form == myri.SEND_ONLY else _form("receive_form", receive_form)
-    endpoint = endpoints.allocate(domain.domid, _form("form", form), mode, receive, domain.port_policy)
+    endpoint = endpoints.allocate(domain.domid, _form("form", form), domain.mode, receive, domain.port_policy)
     base = _aperture_gfn(call, endpoint.number)
     for page, frame in endpoints.aperture_pages(endpoint):
         call.hv.iomem_permission(domain, frame, allow=True)
@@ -40,7 +42,7 @@ def allocate(call: Call) -> int:
         form,
         receive_form,
         endpoint.number,
-        mode,
+        endpoint.mode,
         endpoints.inline_max,
         endpoints.max_frame,
         endpoint.policy.vlan,
@@ -93,27 +95,39 @@ async def disable(call: Call) -> int:
 
 
 def map_grants(call: Call) -> int:
-    """Let own endpoints reach pages that the caller granted to the NIC's owner, the control domain."""
+    """Let own endpoints reach pages that the caller granted to the NIC's owner, the control domain.
+
+    Neighbours in the batch with the same endpoint and flags are one registration: their device addresses are
+    consecutive where the mode gives addresses of its own; all of them are mapped or none is.
+    """
     at, layout = call.argument(1), myri.MAP_GRANT
-    for n in range(_batch(call)):
-        number, flags, reference, *_ = call.unpack(layout, at + n * layout.size)
-        status, handle, address = _map_grant(call, _owned(call, number), reference, readonly=bool(flags & MapFlag.READONLY))
-        call.pack(layout, at + n * layout.size, number, flags, reference, status, handle, address)
+    requests = [call.unpack(layout, at + n * layout.size)[:3] for n in range(_batch(call))]
+    for number in {number for number, _, _ in requests}:
+        _owned(call, number)
+    done = 0
+    for (number, flags), some in groupby(requests, key=lambda request: request[:2]):
+        references = [reference for *_, reference in some]
+        answers = _register(call, _owned(call, number), references, readonly=bool(flags & MapFlag.READONLY))
+        for reference, answer in zip(references, answers, strict=True):
+            call.pack(layout, at + done * layout.size, number, flags, reference, *answer)
+            done += 1
     return 0
 
 
-def _map_grant(call: Call, endpoint: Endpoint, reference: int, *, readonly: bool) -> tuple[GrantStatus, int, int]:
+def _register(call: Call, endpoint: Endpoint, references: Sequence[int], *, readonly: bool) -> list[tuple[int, int, int]]:
+    """One registration: status, handle and device address for each page."""
     flags = GrantMapFlag.DEVICE | (GrantMapFlag.READONLY if readonly else GrantMapFlag(0))
     grants, domid = call.hv.grants, call.domain.domid
+    pinned: list[tuple[int, Mapping]] = []
     try:
-        handle, mapping = grants.pin(DOMID_CONTROL, domid, reference, endpoint.number, flags)
+        for reference in references:
+            pinned.append(grants.pin(DOMID_CONTROL, domid, reference, endpoint.number, flags))
+        addresses = endpoint.space.install([mapping for _, mapping in pinned])
     except GrantError as error:
-        return error.status, 0, 0
-    try:
-        return GrantStatus.OKAY, handle, call.hv.endpoints.install(endpoint, mapping)
-    except GrantError as error:
-        grants.unpin(grants.take(handle, domid))
-        return error.status, 0, 0
+        for handle, _ in pinned:
+            grants.unpin(grants.take(handle, domid))
+        return [(error.status, 0, 0)] * len(references)
+    return [(GrantStatus.OKAY, handle, address) for (handle, _), address in zip(pinned, addresses, strict=True)]
 
 
 async def unmap_grants(call: Call) -> int:
@@ -133,7 +147,7 @@ async def unmap_grants(call: Call) -> int:
         by_endpoint.setdefault(mapping.endpoint, []).append(mapping)
     call.concerned.update(by_endpoint)
     for number, mappings in by_endpoint.items():
-        await call.hv.endpoints.revoke(call.hv.endpoints.owned(number, domid), mappings)
+        await call.hv.endpoints.owned(number, domid).space.revoke(mappings)
         for mapping in mappings:
             grants.unpin(mapping)
     for n, status in enumerate(statuses):
@@ -146,9 +160,37 @@ def map_superpage(call: Call) -> int:
     at = call.argument(1)
     number, flags, gfn, _ = call.unpack(myri.MAP_SUPERPAGE, at)
     endpoint = _owned(call, number)
-    address = call.hv.endpoints.map_superpage(endpoint, call.domain.p2m, gfn, write=not flags & MapFlag.READONLY)
+    address = endpoint.space.install_superpage(call.domain.p2m, gfn, write=not flags & MapFlag.READONLY)
     call.pack(myri.MAP_SUPERPAGE, at, number, flags, gfn, address)
     return 0
+
+
+def enqueue(call: Call) -> int:
+    """Mode VALIDATED: check descriptors or buffers and hand them to the NIC; returns how many there was room for."""
+    number, ring, count, _, at = call.unpack(myri.ENQUEUE, call.argument(1))
+    space = _validated(_owned(call, number))
+    if count > myri.ENQUEUE_MAX:
+        raise HypercallError(Errno.EINVAL, f"batch of {count}: at most {myri.ENQUEUE_MAX}")
+    p2m = call.domain.p2m
+    if ring == ValidatedRing.SEND:
+        return space.enqueue_send(p2m, call.read(at, count * SendDescriptor.BYTES))
+    names = {ValidatedRing.SMALL: "small", ValidatedRing.BIG: "big"}
+    if ring not in names:
+        raise HypercallError(Errno.EINVAL, f"ring is {ring}: 0 to {max(ValidatedRing)}")
+    return space.enqueue_receive(p2m, names[ring], call.read(at, count * ReceiveBuffer.BYTES))
+
+
+async def retire(call: Call) -> int:
+    """Mode VALIDATED: unpin what the NIC has passed, so that there is room again."""
+    (number,) = call.unpack(myri.ENDPOINT, call.argument(1))
+    await call.hv.endpoints.retire(_owned(call, number))
+    return 0
+
+
+def _validated(endpoint: Endpoint) -> ValidatedSpace:
+    if not isinstance(endpoint.space, ValidatedSpace):
+        raise HypercallError(Errno.EINVAL, f"endpoint {endpoint.number} is not validated: it has rings of its own")
+    return endpoint.space
 
 
 async def set_rss(call: Call) -> int:
@@ -243,4 +285,6 @@ OPERATIONS: Final[ReadOnly[int, Operation]] = {
     MyriOp.MULTICAST: Operation(multicast, control=True),
     MyriOp.FILTER: Operation(set_filter, control=True),
     MyriOp.STATISTICS: Operation(statistics, control=True),
+    MyriOp.ENQUEUE: Operation(enqueue),
+    MyriOp.RETIRE: Operation(retire),
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from inspect import isawaitable
+from collections.abc import Awaitable, Mapping
+from inspect import isawaitable, iscoroutinefunction
 from typing import TYPE_CHECKING, Final
 
 from hypervisor_model.faults import DomainCrashedError
@@ -53,23 +53,58 @@ async def enter(hv: Hypervisor, domain: Domain, number: int, arguments: tuple[in
 
     It counts as data path when every endpoint that it concerns (all the caller's, if it names none) was enabled.
     """
-    command = arguments[0] if arguments else 0
-    name = name_of(number, command)
-    if domain.crashed:
-        raise DomainCrashedError(f"{domain.name} has crashed: no hypercall {name}")
-    enabled = {endpoint.number: endpoint.enabled for endpoint in hv.endpoints.of_domain(domain.domid)}
-    operation = TABLE.get(number, {}).get(command)
-    call = Call(hv, domain, arguments)
+    entry = _Entry(hv, domain, number, arguments)
     try:
-        if operation is None:
-            raise HypercallError(Errno.ENOSYS, f"there is no hypercall {number}, command {command}")
-        done = operation.handler(call)
+        done = entry.handle()
         result = await done if isawaitable(done) else done
-    except HypercallError as error:
-        domain.refusal, result = str(error), -error.errno
-    except OutOfFramesError as error:
-        domain.refusal, result = str(error), -Errno.ENOMEM
-    concerned = [on for number_, on in enabled.items() if not call.concerned or number_ in call.concerned]
-    control = operation is None or operation.control
-    hv.entries.count(domain.domid, name, data_path=bool(concerned) and all(concerned) and not control)
+    except (HypercallError, OutOfFramesError) as error:
+        result = entry.refuse(error)
+    entry.count()
     return result
+
+
+def enter_now(hv: Hypervisor, domain: Domain, number: int, arguments: tuple[int, ...]) -> int:
+    """As `enter`, for operations that never wait; -EAGAIN for one that might, and it is not carried out."""
+    entry = _Entry(hv, domain, number, arguments)
+    try:
+        if entry.operation is not None and iscoroutinefunction(entry.operation.handler):
+            raise HypercallError(Errno.EAGAIN, f"{entry.name} may wait for hardware")
+        done = entry.handle()
+        assert isinstance(done, int)
+        result = done
+    except (HypercallError, OutOfFramesError) as error:
+        result = entry.refuse(error)
+    entry.count()
+    return result
+
+
+class _Entry:
+    """One call, from the caller's registers to the count."""
+
+    def __init__(self, hv: Hypervisor, domain: Domain, number: int, arguments: tuple[int, ...]) -> None:
+        self._hv = hv
+        self._domain = domain
+        self._call = Call(hv, domain, arguments)
+        self._number = number
+        self._command = self._call.argument(0)
+        self.name = name_of(number, self._command)
+        if domain.crashed:
+            raise DomainCrashedError(f"{domain.name} has crashed: no hypercall {self.name}")
+        self._enabled = {endpoint.number: endpoint.enabled for endpoint in hv.endpoints.of_domain(domain.domid)}
+        self.operation: Operation | None = TABLE.get(number, {}).get(self._command)
+
+    def handle(self) -> Awaitable[int] | int:
+        if self.operation is None:
+            raise HypercallError(Errno.ENOSYS, f"there is no hypercall {self._number}, command {self._command}")
+        return self.operation.handler(self._call)
+
+    def refuse(self, error: HypercallError | OutOfFramesError) -> int:
+        self._domain.refusal = str(error)
+        return -(error.errno if isinstance(error, HypercallError) else Errno.ENOMEM)
+
+    def count(self) -> None:
+        named = self._call.concerned
+        concerned = [on for number, on in self._enabled.items() if not named or number in named]
+        control = self.operation is None or self.operation.control
+        data_path = bool(concerned) and all(concerned) and not control
+        self._hv.entries.count(self._domain.domid, self.name, data_path=data_path)

@@ -1,7 +1,7 @@
 `default_nettype none
 /// Configuration space of the physical function: type 0 header, MSI-X, PCI Express and SR-IOV capabilities.
 ///
-/// BAR2 is 4 MiB (endpoint apertures), BAR4 64 KiB (control), both 64-bit; BAR0 is left for the card's own map and
+/// BAR2 is 4 MiB (endpoint apertures), BAR4 1 MiB (control), both 64-bit; BAR0 is left for the card's own map and
 /// reads as not implemented. One read or write takes one cycle. Functions other than 0 do not answer.
 module myr_cfg_space
   import myr_abi_pkg::*;
@@ -26,7 +26,7 @@ module myr_cfg_space
     /// Base of BAR2.
     output logic [63:22]      bar2_o,
     /// Base of BAR4.
-    output logic [63:16]      bar4_o,
+    output logic [63:ControlW] bar4_o,
     /// Memory space enable.
     output logic              mem_enable_o,
     /// Bus master enable.
@@ -52,7 +52,7 @@ module myr_cfg_space
   localparam logic [11:0] SriovCap = 12'h100;
 
   logic [63:22] bar2_q;
-  logic [63:16] bar4_q;
+  logic [63:ControlW] bar4_q;
   logic         mem_q, master_q, vf_q, msix_q, msix_mask_q;
   logic [2:0]   mps_q, mrrs_q;
   logic [7:0]   bus_q;
@@ -67,7 +67,7 @@ module myr_cfg_space
       12'h008: now = 32'h0200_0000;
       12'h018: now = {bar2_q[31:22], 18'd0, 4'hC};
       12'h01C: now = bar2_q[63:32];
-      12'h020: now = {bar4_q[31:16], 12'd0, 4'hC};
+      12'h020: now = {bar4_q[31:ControlW], 16'd0, 4'hC};
       12'h024: now = bar4_q[63:32];
       12'h02C: now = {16'h000A, VendorId};
       12'h034: now = {24'd0, PcieCap};
@@ -112,7 +112,7 @@ module myr_cfg_space
         12'h004: {master_q, mem_q} <= next[2:1];
         12'h018: bar2_q[31:22] <= next[31:22];
         12'h01C: bar2_q[63:32] <= next;
-        12'h020: bar4_q[31:16] <= next[31:16];
+        12'h020: bar4_q[31:ControlW] <= next[31:ControlW];
         12'h024: bar4_q[63:32] <= next;
         12'(PcieCap) + 12'h8: begin
           mps_q  <= (next[7:5] > 3'd1) ? 3'd1 : next[7:5];

@@ -26,6 +26,26 @@ module myr_completion
     input  wire logic           bus_master_i,
     /// Endpoint functions are enabled.
     input  wire logic           vf_enable_i,
+    /// The window that the address names is wanted (mode `windows`).
+    output logic             look_o,
+    /// Its number.
+    output logic [WindowW-1:0] look_index_o,
+    /// The look-up is taken: the window comes in the next cycle.
+    input  wire logic        look_ready_i,
+    /// The window.
+    input  wire window_t     window_i,
+    /// Epoch of what is authorised in this cycle (myr_fence).
+    input  wire logic        epoch_i,
+    /// A DMA is authorised.
+    output logic             begin_o,
+    /// An authorised DMA has ended.
+    output logic             end_o,
+    /// Its epoch.
+    output logic             end_epoch_o,
+    /// A write was checked.
+    output logic                checked_o,
+    /// ... or refused.
+    output refusal_t            refusal_o,
     /// Endpoint whose set-up is needed.
     output logic [EpW-1:0]      ep_o,
     /// Its set-up.
@@ -64,7 +84,7 @@ module myr_completion
     $error("myr_completion: CplDepth entries exceed a Max_Payload_Size of 128 bytes");
   end
 
-  typedef enum logic [1:0] {StIdle, StAddr, StWrite} state_e;
+  typedef enum logic [1:0] {StIdle, StAddr, StLook, StWrite} state_e;
 
   chain_end_t           mem_q[Endpoints*CplDepth];
   logic [DepthW:0]      wr_q[Endpoints];
@@ -78,7 +98,9 @@ module myr_completion
   logic [3:0]           count, count_q;
   logic [15:0]          mask, ring_index, to_end, to_page;
   logic [63:0]          addr, addr_q;
-  logic                 allowed;
+  logic                 allowed, windowed, judge, epoch_q;
+  refusal_e             reason;
+  logic [63:0]          machine;
   logic [15:0]          rid, rid_q;
   logic [5:0]           tag_q;           // writes so far
   logic [3:0]           word_q;          // qword of the write
@@ -106,12 +128,27 @@ module myr_completion
     count      = 4'(wr_q[ep_q] - rd_q[ep_q]);
     if (to_end < 16'(count)) count = to_end[3:0];
     if (to_page < 16'(count)) count = to_page[3:0];
+    // more may become ready while the window is looked up
+    if (state_q == StLook) begin
+      addr  = addr_q;
+      count = count_q;
+    end
   end
 
   myr_authorise u_authorise (
-      .ep_i(ep_q), .mode_i(ctrl_i.mode), .addr_i(addr), .len_i(LenW'({count, 4'd0})), .write_i(1'b1), .bus_i, .bus_master_i, .vf_enable_i,
-      .ok_o(allowed), .rid_o(rid)
+      .ep_i(ep_q), .mode_i(ctrl_i.mode), .addr_i(addr), .len_i(LenW'({count, 4'd0})), .window_i, .write_i(1'b1), .bus_i,
+      .bus_master_i, .vf_enable_i, .ok_o(allowed), .reason_o(reason), .addr_o(machine), .rid_o(rid)
   );
+
+  assign windowed     = ctrl_i.mode == ModeWindows;
+  assign judge        = (state_q == StAddr && !windowed) || state_q == StLook;
+  assign look_o       = state_q == StAddr && windowed;
+  assign look_index_o = window_index(addr);
+  assign begin_o      = judge && allowed;
+  assign end_o        = state_q == StWrite && mwr_done_i;
+  assign end_epoch_o  = epoch_q;
+  assign checked_o    = judge;
+  assign refusal_o    = '{valid: judge && !allowed, ep: ep_q, write: 1'b1, reason: reason, addr: addr};
 
   // entry under the read pointer, big-endian words
   always_comb begin
@@ -130,7 +167,7 @@ module myr_completion
                             last_be: 4'hF};
   assign posted_o       = '{valid: state_q == StWrite && mwr_done_i, ep: ep_q, cq: '0,
                             index: index_q[ep_q] + 16'(count_q), count: count_q};
-  assign retire_o       = (state_q == StWrite && mwr_done_i) || (state_q == StAddr && !allowed);
+  assign retire_o       = (state_q == StWrite && mwr_done_i) || (judge && !allowed);
   assign retire_ep_o    = ep_q;
   assign retire_index_o = index_q[ep_q];
   assign retire_count_o = (state_q == StAddr) ? count : count_q;
@@ -141,13 +178,15 @@ module myr_completion
         ep_q    <= pick;
         state_q <= StAddr;
       end
-      StAddr: begin
-        count_q <= count;
-        addr_q  <= addr;
+      StAddr, StLook: begin
+        if (state_q == StAddr) count_q <= count;
+        addr_q  <= judge ? machine : addr;
         rid_q   <= rid;
         word_q  <= '0;
+        epoch_q <= epoch_i;
         // an endpoint without a usable ring loses its completions, nobody else's
-        state_q <= allowed ? StWrite : StIdle;
+        if (judge) state_q <= allowed ? StWrite : StIdle;
+        else if (look_ready_i) state_q <= StLook;
       end
       StWrite: begin
         if (mwr_next_i) word_q <= word_q + 1'b1;

@@ -46,7 +46,7 @@ module myr_control
     /// Register block: write.
     output logic             reg_write_o,
     /// Register block: byte address.
-    output logic [15:0]      reg_addr_o,
+    output logic [ControlW-1:0] reg_addr_o,
     /// Register block: write data.
     output logic [31:0]      reg_data_o,
     /// Register block: byte enables.
@@ -70,12 +70,12 @@ module myr_control
       .out_o(head), .out_valid_o(head_valid), .out_ready_i(pop)
   );
 
-  assign in_range    = head.addr < 16'(NicControlStatisticsBase + NicControlStatisticsCount * NicControlStatisticsStride);
+  assign in_range    = head.addr < ControlW'(NicControlWindowBase + NicControlWindowCount * NicControlWindowStride);
   assign cfg_addr_o  = head.addr[11:0];
   assign cfg_be_o    = head.be;
   assign cfg_data_o  = head.data;
   assign cfg_bus_o   = head.bus;
-  assign reg_addr_o  = head.addr[15:0];
+  assign reg_addr_o  = head.addr;
   assign reg_data_o  = head.data;
   assign reg_be_o    = head.be;
   assign reg_write_o = head.posted;

@@ -1,6 +1,7 @@
 `default_nettype none
 /// DMA read engine: takes reads of payload and descriptors, authorises each, splits it at MRRS and 4 KiB
-/// boundaries into tagged MRd requests, and follows each tag until its last completion, error or time-out.
+/// boundaries into tagged MRd requests, and follows each tag until its last completion, error or time-out. In mode
+/// `windows` each of the pieces is looked up and authorised by itself, one cycle before it is offered.
 ///
 /// Completions may come in any order between tags. Descriptor fetches go first and have FetchTags tags that
 /// payload cannot take. A request is offered as MRd in the cycle after it was taken.
@@ -31,6 +32,22 @@ module myr_dma_read
     input  wire logic        bus_master_i,
     /// Endpoint functions are enabled.
     input  wire logic        vf_enable_i,
+    /// The window that the address names is wanted (mode `windows`).
+    output logic             look_o,
+    /// Its number.
+    output logic [WindowW-1:0] look_index_o,
+    /// The look-up is taken: the window comes in the next cycle.
+    input  wire logic        look_ready_i,
+    /// The window.
+    input  wire window_t     window_i,
+    /// Epoch of what is authorised in this cycle (myr_fence).
+    input  wire logic        epoch_i,
+    /// A DMA is authorised.
+    output logic             begin_o,
+    /// An authorised DMA has ended.
+    output logic             end_o,
+    /// Its epoch.
+    output logic             end_epoch_o,
     /// Descriptor fetch.
     input  wire dma_req_t    fetch_i,
     /// It is offered.
@@ -89,8 +106,8 @@ module myr_dma_read
     output read_done_t       done_o,
     /// A range was checked.
     output logic             checked_o,
-    /// ... and refused.
-    output logic             denied_o,
+    /// ... or a piece of one was refused.
+    output refusal_t         refusal_o,
     /// A payload read is authorised (its first piece, for the trace).
     output logic             authorised_o,
     /// Endpoint of the checked range.
@@ -103,7 +120,12 @@ module myr_dma_read
   // ---- the read being split ------------------------------------------------------------------
   dma_req_t cur_q;
   logic     cur_valid_q, cur_new_q;
-  logic     allowed;
+  logic     allowed, windowed, answered;
+  logic     asked_q, held_q;       // the window comes in this cycle, has come before
+  window_t  window, window_q;
+  logic     begun_q, epoch_q;      // the piece is counted under an epoch
+  refusal_e reason;
+  logic [63:0] machine;
   logic [15:0] rid;
   logic     take_cur, last_chunk, denied_done;
   logic [12:0] chunk, boundary;
@@ -113,9 +135,16 @@ module myr_dma_read
   logic [ReadTags-1:0] busy_q, zombie_q;
 
   myr_authorise u_authorise (
-      .ep_i(cur_q.ep), .mode_i(cur_q.mode), .addr_i(cur_q.addr), .len_i(cur_q.len), .write_i(1'b0), .bus_i, .bus_master_i, .vf_enable_i,
-      .ok_o(allowed), .rid_o(rid)
+      .ep_i(cur_q.ep), .mode_i(cur_q.mode), .addr_i(cur_q.addr), .len_i(windowed ? LenW'(chunk) : cur_q.len),
+      .window_i(window), .write_i(1'b0), .bus_i, .bus_master_i, .vf_enable_i, .ok_o(allowed), .reason_o(reason),
+      .addr_o(machine), .rid_o(rid)
   );
+
+  assign windowed     = cur_q.mode == ModeWindows;
+  assign look_o       = cur_valid_q && windowed && !asked_q && !held_q;
+  assign look_index_o = window_index(cur_q.addr);
+  assign window       = asked_q ? window_i : window_q;
+  assign answered     = !windowed || asked_q || held_q;
 
   always_comb begin
     boundary   = (13'd128 << mrrs_i) - (cur_q.addr[12:0] & ((13'd128 << mrrs_i) - 13'd1));
@@ -132,24 +161,38 @@ module myr_dma_read
       end
     end
     tag_free    = free_count > (cur_q.fetch ? (TagW + 1)'(0) : (TagW + 1)'(FetchTags));
-    mrd_valid_o = cur_valid_q && allowed && tag_free;
+    mrd_valid_o = cur_valid_q && answered && allowed && tag_free;
     take_cur    = (mrd_valid_o && mrd_ready_i && last_chunk) || denied_done;
     fetch_ready_o = !cur_valid_q || take_cur;
     pay_ready_o   = (!cur_valid_q || take_cur) && !fetch_valid_i;
   end
 
-  assign mrd_o = '{rid: rid, tag: 8'(tag_pick), addr: cur_q.addr, len: chunk, fetch: cur_q.fetch, rx: cur_q.rx,
+  assign mrd_o = '{rid: rid, tag: 8'(tag_pick), addr: machine, len: chunk, fetch: cur_q.fetch, rx: cur_q.rx,
                    first: cur_q.first, ep: cur_q.ep, index: cur_q.index};
   assign extra_o      = mrd_valid_o && mrd_ready_i && !last_chunk;
   assign extra_slot_o = cur_q.slot;
-  assign checked_o    = cur_valid_q && cur_new_q;
-  assign denied_o     = checked_o && !allowed;
+  assign checked_o    = cur_valid_q && cur_new_q && answered;
+  assign refusal_o    = '{valid: denied_done, ep: cur_q.ep, write: 1'b0, reason: reason, addr: cur_q.addr};
+  assign begin_o      = cur_valid_q && answered && allowed && !begun_q;
   assign authorised_o = checked_o && allowed && cur_q.first && !cur_q.fetch;
   assign authorised_ep_o    = cur_q.ep;
   assign authorised_index_o = cur_q.index;
 
   always_ff @(posedge clk_i) begin
-    cur_new_q <= 1'b0;
+    if (checked_o) cur_new_q <= 1'b0;
+    asked_q <= look_o && look_ready_i && !rst_i;
+    if (asked_q) begin
+      held_q   <= 1'b1;
+      window_q <= window_i;
+    end
+    if (begin_o) begin
+      begun_q <= 1'b1;
+      epoch_q <= epoch_i;
+    end
+    if ((mrd_valid_o && mrd_ready_i) || denied_done) begin
+      held_q  <= 1'b0;
+      begun_q <= 1'b0;
+    end
     if (mrd_valid_o && mrd_ready_i) begin
       cur_q.addr  <= cur_q.addr + 64'(chunk);
       cur_q.len   <= cur_q.len - LenW'(chunk);
@@ -169,6 +212,8 @@ module myr_dma_read
     if (rst_i) begin
       cur_valid_q <= 1'b0;
       cur_new_q   <= 1'b0;
+      held_q      <= 1'b0;
+      begun_q     <= 1'b0;
     end
   end
 
@@ -181,6 +226,7 @@ module myr_dma_read
     logic [15:0]       index;
     logic [7:0]        count;
     logic [15:0]       rid;
+    logic              epoch;
   } tag_t;
 
   tag_t        tag_q[ReadTags];
@@ -209,8 +255,11 @@ module myr_dma_read
   assign expired        = busy_q[scan_q] && elapsed > timeout_i;
   assign expire         = expired && !zombie_q[scan_q] && !cpl_valid_i && !(tag_busy_i && tag_hit_o && tag == scan_q);
   assign release_zombie = expired && zombie_q[scan_q];
-  assign denied_done    = cur_valid_q && !allowed && !cpl_valid_i && !expire;
+  assign denied_done    = cur_valid_q && answered && !allowed && !cpl_valid_i && !expire;
   assign timed_out_o    = expire;
+  // a refused piece was not counted, unless it was allowed at first
+  assign end_o        = done_o.valid && (cpl_valid_i || expire || begun_q);
+  assign end_epoch_o  = cpl_valid_i ? tag_q[cpl_tag].epoch : expire ? tag_q[scan_q].epoch : epoch_q;
 
   always_comb begin
     done_o = '{valid: 1'b0, fetch: 1'b0, rx: 1'b0, ep: '0, slot: '0, index: '0, count: '0, late: 1'b0, status: StatusOk};
@@ -249,7 +298,8 @@ module myr_dma_read
     if (mrd_valid_o && mrd_ready_i) begin
       busy_q[tag_pick]   <= 1'b1;
       tag_q[tag_pick]    <= '{fetch: cur_q.fetch, rx: cur_q.rx, ep: cur_q.ep, slot: cur_q.slot, index: cur_q.index,
-                              count: cur_q.rx ? 8'(chunk >> 3) : 8'(chunk >> 4), rid: rid};
+                              count: cur_q.rx ? 8'(chunk >> 3) : 8'(chunk >> 4), rid: rid,
+                              epoch: begun_q ? epoch_q : epoch_i};
       dest_q[tag_pick]   <= cur_q.dest;
       left_q[tag_pick]   <= chunk;
       lower_q[tag_pick]  <= cur_q.addr[1:0];

@@ -109,7 +109,11 @@ module myr_endpoint_table
     /// Of this endpoint.
     input  wire logic [EpW-1:0]       failed_ep_i,
     /// For this reason.
-    input  wire status_e              failed_status_i
+    input  wire status_e              failed_status_i,
+    /// A receive buffer was stale.
+    input  wire logic                 stale_i,
+    /// Of this endpoint.
+    input  wire logic [EpW-1:0]       stale_ep_i
 );
   localparam int unsigned B = NicControlEndpointBase;
   localparam logic [6:0] OffCtrl = 7'(NicControlEndpointCtrlAddr - B);
@@ -138,7 +142,7 @@ module myr_endpoint_table
   logic [63:0] send_base_q[Endpoints];
   logic [63:0] cq_base_q[Endpoints];
   status_e     error_q[Endpoints];
-  logic [Endpoints-1:0] enable_q, fetched_q;
+  logic [Endpoints-1:0] enable_q, fetched_q, validated_q;
 
   logic [EpW-1:0] ep;
   logic [6:0]     off;
@@ -166,7 +170,7 @@ module myr_endpoint_table
 
   function automatic rx_ctrl_t rx_of(input rx_ctrl_t stored, input ep_ctrl_t ctrl, input logic enabled);
     rx_of        = stored;
-    rx_of.enable = stored.enable && enabled;
+    rx_of.enable = stored.enable && enabled && !(ctrl.mode == ModeValidated && stored.form == FormPushed);
     rx_of.mode   = ctrl.mode;
   endfunction
 
@@ -179,13 +183,15 @@ module myr_endpoint_table
   assign hit_rx_base = off >= OffRxBases && off < OffRxBases + 7'd16;
   assign hit_rq_base = off >= OffRqBases && off < OffRqBases + 7'(RqPlaces);
   assign rx_base_big = off >= OffRxBases + 7'd8;
-  assign rx_pushed_o  = enable_q & rx_enable_q & ~rx_fetched_q;
+  assign rx_pushed_o  = enable_q & rx_enable_q & ~rx_fetched_q & ~validated_q;
   assign rx_fetched_o = enable_q & rx_enable_q & rx_fetched_q;
 
   always_comb begin
-    wr_ctrl.enable    = data_i[NicControlEndpointCtrlEnableLsb];
     wr_ctrl.form      = form_e'(data_i[NicControlEndpointCtrlFormLsb]);
     wr_ctrl.mode      = mode_e'(data_i[NicControlEndpointCtrlModeLsb +: 3]);
+    // a ring that the guest could write is not one that the hypervisor has validated
+    wr_ctrl.enable    = data_i[NicControlEndpointCtrlEnableLsb]
+                        && !(wr_ctrl.mode == ModeValidated && wr_ctrl.form == FormPushed);
     wr_ctrl.send_log2 = ring_log2(data_i[NicControlEndpointCtrlSendLog2Lsb +: 4]);
     wr_ctrl.cq_log2   = ring_log2(data_i[NicControlEndpointCtrlCqLog2Lsb +: 4]);
   end
@@ -254,6 +260,7 @@ module myr_endpoint_table
             ctrl_q[ep]    <= wr_ctrl;
             enable_q[ep]  <= wr_ctrl.enable;
             fetched_q[ep] <= wr_ctrl.form == FormFetched;
+            validated_q[ep] <= wr_ctrl.mode == ModeValidated;
           end
           OffSendLo: send_base_q[ep][31:0] <= data_i;
           OffSendHi: send_base_q[ep][63:32] <= data_i;
@@ -283,6 +290,7 @@ module myr_endpoint_table
       end
     end
     if (failed_i) error_q[failed_ep_i] <= failed_status_i;
+    if (stale_i) error_q[stale_ep_i] <= StatusStaleDescriptor;
     if (start_o) error_q[ep] <= StatusOk;
     if (rst_i) begin
       enable_q <= '0;

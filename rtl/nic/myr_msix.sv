@@ -92,7 +92,7 @@ module myr_msix
         state_q  <= StLook;
       end
       StLook: begin
-        mwr_q <= '{rid: (ctrl_i.mode == ModeNative || !vf_enable_i) ? {bus_i, 8'd0} : {bus_i, 8'(vector_q) + 8'd1},
+        mwr_q <= '{rid: (ctrl_i.mode == ModeIommu && vf_enable_i) ? {bus_i, 8'(vector_q) + 8'd1} : {bus_i, 8'd0},
                    tag: {KindInterrupt, number_q}, addr: {address_q[vector_q], 2'b00}, dws: 10'd1, first_be: 4'hF,
                    last_be: 4'h0};
         data_q  <= message_q[vector_q];

@@ -58,7 +58,7 @@ module myr_nic
 );
   // ---- receive side --------------------------------------------------------------------------
   logic [63:22] bar2;
-  logic [63:16] bar4;
+  logic [63:ControlW] bar4;
   logic         mem_enable, bus_master, vf_enable, msix_enable, msix_mask;
   logic [2:0]   mrrs;
   logic [7:0]   bus;
@@ -101,7 +101,7 @@ module myr_nic
   logic [3:0]  cfg_be, reg_be;
   logic [31:0] cfg_wdata, cfg_rdata, reg_wdata, reg_rdata, reg_biten;
   logic [7:0]  cfg_bus;
-  logic [15:0] reg_addr;
+  logic [ControlW-1:0] reg_addr;
   logic        reg_rd_ack, reg_wr_ack;
   logic        unused_rd_stall, unused_wr_stall, unused_rd_err, unused_wr_err;
   myr_nic_regs_pkg::nic_control__in_t  hw_in;
@@ -127,7 +127,7 @@ module myr_nic
   assign reg_ack = reg_rd_ack || reg_wr_ack;
 
   myr_nic_regs u_regs (
-      .clk(clk_i), .rst(rst_i), .s_cpuif_req(reg_req), .s_cpuif_req_is_wr(reg_write), .s_cpuif_addr(reg_addr),
+      .clk(clk_i), .rst(rst_i), .s_cpuif_req(reg_req), .s_cpuif_req_is_wr(reg_write), .s_cpuif_addr(reg_addr[$clog2(NicControlWindowBase + NicControlWindowCount * NicControlWindowStride)-1:0]),
       .s_cpuif_wr_data(reg_wdata), .s_cpuif_wr_biten(reg_biten), .s_cpuif_req_stall_wr(unused_wr_stall),
       .s_cpuif_req_stall_rd(unused_rd_stall), .s_cpuif_rd_ack(reg_rd_ack), .s_cpuif_rd_err(unused_rd_err),
       .s_cpuif_rd_data(reg_rdata), .s_cpuif_wr_ack(reg_wr_ack), .s_cpuif_wr_err(unused_wr_err),
@@ -140,6 +140,8 @@ module myr_nic
   ep_ctrl_t       look_ctrl, exec_ctrl, fetch_ctrl, doorbell_ctrl, cq_ctrl, sched_ctrl, irq_ctrl;
   logic [63:0]    fetch_base, cq_base;
   logic [15:0]    status_producer, status_consumer, status_cq_index;
+  logic           exec_stale, rx_stale;   // a send descriptor, a receive buffer is stale
+  send_desc_t     stale_descriptor;
   logic           status_halted, busy_ring, busy_fetch, busy_flight;
   logic           table_rd_ack, table_wr_ack, busy_rx_fetch, busy_rx;
   logic [EpW-1:0] place_ep, rq_ep;
@@ -170,8 +172,48 @@ module myr_nic
       .rx_pushed_o(rx_pushed), .rx_fetched_o(rx_fetched), .rx_index_i(rx_index),
       .read_ep_o(status_ep), .halted_i(status_halted), .busy_i(busy_ring || busy_fetch || busy_flight || busy_rx_fetch || busy_rx),
       .producer_i(status_producer), .consumer_i(status_consumer), .cq_index_i(status_cq_index),
-      .failed_i(chain_failed), .failed_ep_i(chain_end.ep), .failed_status_i(chain_end.status)
+      .failed_i(chain_failed), .failed_ep_i(chain_end.ep), .failed_status_i(chain_end.status),
+      .stale_i(rx_stale), .stale_ep_i(place_ep)
   );
+
+  // ---- authorisation: windows, fence, record of refusals; users: reads, placement, send and receive completions ------
+  localparam int unsigned DmaUsers = 4;
+
+  logic [DmaUsers-1:0] look, look_ready, dma_begin, checked, denied;
+  logic [DmaUsers:0]   dma_end, dma_end_epoch;  // the last one: a copy has been written
+  logic [EpW-1:0]      window_ep[DmaUsers];
+  logic [WindowW-1:0]  look_index[DmaUsers];
+  window_t             window;
+  logic                window_rd_ack, window_wr_ack, epoch, fence_busy, refusal_overflow;
+  logic [31:0]         window_rdata;
+  logic [15:0]         fences;
+  refusal_t            refusal[DmaUsers+1];  // the last one is for stale descriptors
+  refusal_t            refusal_record;
+  logic [Endpoints-1:0] stale;               // endpoints that stand still
+
+  myr_window_table #(.Users(DmaUsers)) u_windows (
+      .clk_i, .rst_i, .req_i(hw_out.WINDOW_TABLE.req), .write_i(hw_out.WINDOW_TABLE.req_is_wr),
+      .addr_i(hw_out.WINDOW_TABLE.addr), .data_i(hw_out.WINDOW_TABLE.wr_data), .rd_ack_o(window_rd_ack),
+      .wr_ack_o(window_wr_ack), .data_o(window_rdata), .look_i(look), .look_ep_i(window_ep),
+      .look_index_i(look_index), .look_ready_o(look_ready), .window_o(window)
+  );
+  assign window_ep[1] = place_ep;
+  assign window_ep[2] = cq_ep;
+  assign window_ep[3] = rq_ep;
+
+  myr_fence #(.Begins(DmaUsers), .Ends(DmaUsers + 1)) u_fence (
+      .clk_i, .rst_i, .start_i(hw_out.FENCE.start.value), .busy_o(fence_busy), .ended_o(fences), .epoch_o(epoch),
+      .begin_i(dma_begin), .end_i(dma_end), .end_epoch_i(dma_end_epoch)
+  );
+
+  myr_refusal_log #(.N(DmaUsers + 1)) u_refusals (
+      .refusal_i(refusal), .full_i(hw_out.REFUSAL.valid.value), .record_o(refusal_record), .overflow_o(refusal_overflow)
+  );
+  // what is stale was not checked further
+  always_comb for (int unsigned u = 0; u < DmaUsers; u++) denied[u] = refusal[u].valid && refusal[u].reason != RefusalStale;
+  assign refusal[DmaUsers] = '{valid: exec_stale, ep: exec_ep, write: 1'b0, reason: RefusalStale,
+                               addr: stale_descriptor.addr};
+  assign rx_stale = refusal[1].valid && refusal[1].reason == RefusalStale;
 
   // ---- descriptors ---------------------------------------------------------------------------
   read_done_t  read_done;
@@ -202,7 +244,7 @@ module myr_nic
   logic        send_fetch_valid, rx_fetch_valid, fetch_turn, fetch_turn_q, rx_take, entry_valid;
 
   myr_fetch u_fetch (
-      .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .fetched_form_i(fetched_form), .mrrs_i(mrrs),
+      .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .fetched_form_i(fetched_form & ~stale), .mrrs_i(mrrs),
       .doorbell_i(doorbell), .doorbell_ctrl_i(doorbell_ctrl), .doorbell_bad_o(doorbell_bad), .start_i(start),
       .start_ep_i(start_ep), .ring_o(fetch_ep), .ctrl_i(fetch_ctrl), .base_i(fetch_base),
       .consumer_i(fetch_consumer), .need_i(fetch_need), .finish_i(finish), .finish_ring_i(exec_ep), .req_o(send_fetch),
@@ -221,7 +263,7 @@ module myr_nic
   logic        unused_look_failed, unused_exec_failed;
 
   myr_fetch #(.PerEp(2), .BytesLog2(3), .Batch(RxFetchBatch), .IdxW(RxSlotIdxW)) u_rx_fetch (
-      .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .fetched_form_i(rx_fetched), .mrrs_i(mrrs),
+      .clk_i, .rst_i, .enable_i(hw_out.CTRL.enable.value), .fetched_form_i(rx_fetched & ~stale), .mrrs_i(mrrs),
       .doorbell_i(rx_doorbell), .doorbell_ctrl_i(rx_doorbell_ctrl), .doorbell_bad_o(rx_doorbell_bad), .start_i(start),
       .start_ep_i(start_ep), .ring_o(rx_fetch_ring), .ctrl_i(rx_fetch_ctrl), .base_i(rx_fetch_base),
       .consumer_i(rx_fetch_consumer), .need_i(8'd1), .finish_i(rx_take), .finish_ring_i(place_ring), .req_o(rx_fetch),
@@ -246,7 +288,7 @@ module myr_nic
 
   myr_send_ring u_ring (
       .clk_i, .rst_i, .word_i(word), .ring_done_i(ring_done), .fetch_done_i(read_done.valid && read_done.fetch && !read_done.rx),
-      .fetch_done_ep_i(read_done.ep), .enable_i(enable), .start_i(start), .start_ep_i(start_ep), .look_ep_o(look_ep),
+      .fetch_done_ep_i(read_done.ep), .enable_i(enable & ~stale), .start_i(start), .start_ep_i(start_ep), .look_ep_o(look_ep),
       .look_ctrl_i(look_ctrl), .look_fetched_i(look_fetched), .look_fetch_failed_i(look_fetch_failed),
       .look_halted_i(look_halted), .ready_o(ready), .grant_i(sched_take), .grant_ep_i(sched_ep),
       .grant_consumer_o(sched_consumer), .read_slot_i(ring_read_slot), .read_data_o(ring_data),
@@ -281,6 +323,7 @@ module myr_nic
     logic                    pay_valid;
     logic                    started;
     logic                    halt;
+    logic                    stale;
   } exec_ports_t;
 
   exec_ports_t plain, tso;
@@ -299,7 +342,8 @@ module myr_nic
       .close_next_o(plain.close_next), .dma_o(plain.pay), .dma_valid_o(plain.pay_valid), .dma_ready_i(pay_ready),
       .inline_valid_o(inline_valid), .inline_addr_o(inline_addr), .inline_data_o(inline_data), .inline_be_o(inline_be),
       .inline_ready_i(inline_ready), .started_o(plain.started), .inline_start_o(inline_start),
-      .tso_start_o(tso_start), .tso_running_i(tso_running), .tso_done_i(tso.finish), .halt_o(plain.halt)
+      .tso_start_o(tso_start), .tso_running_i(tso_running), .tso_done_i(tso.finish), .halt_o(plain.halt),
+      .stale_o(plain.stale)
   );
   assign plain.close_silent = 1'b0;
 
@@ -311,33 +355,37 @@ module myr_nic
       .finish_need_o(tso.finish_need), .slot_i(slot), .alloc_o(tso.alloc), .alloc_sum_o(tso.alloc_sum),
       .close_o(tso.close), .close_slot_o(tso.close_slot), .close_len_o(tso.close_len), .close_status_o(tso.close_status),
       .close_silent_o(tso.close_silent), .close_segment_o(segment), .close_next_o(tso.close_next), .dma_o(tso.pay),
-      .dma_valid_o(tso.pay_valid), .dma_ready_i(pay_ready), .started_o(tso.started), .halt_o(tso.halt)
+      .dma_valid_o(tso.pay_valid), .dma_ready_i(pay_ready), .started_o(tso.started), .halt_o(tso.halt), .stale_o(tso.stale)
   );
 
   assign {ring_read_slot, ring_clear, ring_clear_slot, finish, finish_consumer, finish_need, alloc, alloc_sum, close,
-          close_slot, close_len, close_status_bits, close_silent, close_next, pay_req, pay_valid, started, halt}
+          close_slot, close_len, close_status_bits, close_silent, close_next, pay_req, pay_valid, started, halt, exec_stale}
          = tso_active ? tso : plain;
   assign close_status = status_e'(close_status_bits);
+  assign stale_descriptor = parse_descriptor(ring_data);
 
   // ---- DMA reads -----------------------------------------------------------------------------
   mrd_t        mrd;
-  logic        mrd_valid, mrd_ready, extra, checked, denied, authorised, timed_out;
+  logic        mrd_valid, mrd_ready, extra, authorised, timed_out;
   logic [FrameW-1:0] extra_slot;
   logic [EpW-1:0]    authorised_ep;
   logic [15:0]       authorised_index;
 
   myr_dma_read #(.ReadTags(ReadTags)) u_read (
       .clk_i, .rst_i, .cycle_i, .timeout_i(hw_out.READ_TIMEOUT.cycles.value), .mrrs_i(mrrs), .bus_i(bus),
-      .bus_master_i(bus_master), .vf_enable_i(vf_enable), .fetch_i(fetch_req), .fetch_valid_i(fetch_req_valid),
+      .bus_master_i(bus_master), .vf_enable_i(vf_enable), .look_o(look[0]), .look_index_o(look_index[0]), .look_ready_i(look_ready[0]),
+      .window_i(window), .epoch_i(epoch), .begin_o(dma_begin[0]), .end_o(dma_end[0]), .end_epoch_o(dma_end_epoch[0]),
+      .fetch_i(fetch_req), .fetch_valid_i(fetch_req_valid),
       .fetch_ready_o(fetch_req_ready), .pay_i(pay_req), .pay_valid_i(pay_valid), .pay_ready_o(pay_ready),
       .mrd_o(mrd), .mrd_valid_o(mrd_valid), .mrd_ready_i(mrd_ready), .extra_o(extra), .extra_slot_o(extra_slot),
       .tag_busy_i(tag_busy), .tag_i(tag), .tag_rid_i(tag_rid), .tag_hit_o(tag_hit), .tag_fetch_o(tag_fetch), .tag_rx_o(tag_rx), .tag_dest_o(tag_dest),
       .tag_left_o(tag_left), .tag_lower_o(tag_lower), .tag_advance_i(tag_advance),
       .tag_advance_bytes_i(tag_advance_bytes), .cpl_valid_i(cpl_in_valid), .cpl_tag_i(cpl_in_tag),
       .cpl_last_i(cpl_in_last), .cpl_status_i(cpl_in_status), .cpl_late_i(cpl_in_late), .done_o(read_done),
-      .checked_o(checked), .denied_o(denied), .authorised_o(authorised), .authorised_ep_o(authorised_ep),
+      .checked_o(checked[0]), .refusal_o(refusal[0]), .authorised_o(authorised), .authorised_ep_o(authorised_ep),
       .authorised_index_o(authorised_index), .timed_out_o(timed_out)
   );
+  assign window_ep[0] = authorised_ep;
 
   // ---- switch --------------------------------------------------------------------------------
   logic          port_rd_ack, port_wr_ack, group_rd_ack, group_wr_ack;
@@ -502,10 +550,19 @@ module myr_nic
   logic        rss_rd_ack, rss_wr_ack, statistics_rd_ack, statistics_wr_ack;
   logic [7:0]  drop_ep_q;
 
+  rx_ctrl_t place_live;
+
+  always_comb begin
+    place_live        = place_ctrl;
+    place_live.enable = place_ctrl.enable && !stale[place_ep];
+  end
+
   myr_rx_place u_place (
       .clk_i, .rst_i, .wire_i(wire_job), .wire_valid_i(wire_job_valid), .wire_ready_o(wire_job_ready), .sibling_i(job),
       .sibling_valid_i(job_valid), .sibling_ready_o(job_ready), .bus_i(bus), .bus_master_i(bus_master),
-      .vf_enable_i(vf_enable), .ep_o(place_ep), .ctrl_i(place_ctrl), .ring_o(place_ring), .log2_o(place_log2),
+      .vf_enable_i(vf_enable), .look_o(look[1]), .look_index_o(look_index[1]), .look_ready_i(look_ready[1]),
+      .window_i(window), .epoch_i(epoch), .begin_o(dma_begin[1]), .end_o(dma_end[1]), .end_epoch_o(dma_end_epoch[1]),
+      .checked_o(checked[1]), .refusal_o(refusal[1]), .ep_o(place_ep), .ctrl_i(place_live), .ring_o(place_ring), .log2_o(place_log2),
       .ahead_o(place_ahead), .index_i(place_index), .entry_valid_i(entry_valid), .entry_addr_i(entry_addr),
       .take_o(rx_take), .take_count_o(take_count), .segment_o(placed), .segment_valid_o(piece_valid),
       .segment_ready_i(piece_ready), .grant_o(rx_grant), .drop_o(rx_drop), .reason_o(rx_reason),
@@ -527,6 +584,8 @@ module myr_nic
       .mwr_copy_o(out_copy), .mwr_first_o(out_first), .mwr_last_o(out_last)
   );
   assign rx_written = source_done[3] && out_last;
+  assign dma_end[DmaUsers]       = rx_written;
+  assign dma_end_epoch[DmaUsers] = out_copy.epoch;
 
   myr_rx_sum u_rx_sum (
       .clk_i, .rst_i, .valid_i(word_valid), .first_i(word_first), .last_i(word_last), .word_i(sum_word),
@@ -594,7 +653,9 @@ module myr_nic
   myr_completion u_completion (
       .clk_i, .rst_i, .end_i(chain_end), .end_valid_i(chain_end_valid), .end_ready_o(chain_end_ready), .start_i(start),
       .start_ep_i(start_ep), .bus_i(bus), .bus_master_i(bus_master), .vf_enable_i(vf_enable),
-      .ep_o(cq_ep), .ctrl_i(cq_ctrl), .base_i(cq_base), .mwr_valid_o(source_valid[1]), .mwr_o(source[1]),
+      .look_o(look[2]), .look_index_o(look_index[2]), .look_ready_i(look_ready[2]),
+      .window_i(window), .epoch_i(epoch), .begin_o(dma_begin[2]), .end_o(dma_end[2]), .end_epoch_o(dma_end_epoch[2]),
+      .checked_o(checked[2]), .refusal_o(refusal[2]), .ep_o(cq_ep), .ctrl_i(cq_ctrl), .base_i(cq_base), .mwr_valid_o(source_valid[1]), .mwr_o(source[1]),
       .mwr_data_o(source_data[1]), .mwr_next_i(source_next[1]), .mwr_done_i(source_done[1]), .posted_o(send_posted),
       .retire_o(retire), .retire_ep_o(retire_ep), .retire_index_o(retire_index), .retire_count_o(retire_count),
       .status_ep_i(status_ep), .status_index_o(status_cq_index)
@@ -604,7 +665,9 @@ module myr_nic
       .clk_i, .rst_i, .cycle_i, .result_valid_i(hash_done), .result_copy_i(hash_copy_q), .result_sum_i(hash_sum_q),
       .result_hash_i(hash), .result_kind_i(hash_kind), .result_queue_i(rx_queue), .written_i(rx_written),
       .formed_o(formed), .grant_i(rx_grant), .grant_ep_i(place_ep), .start_i(start), .start_ep_i(start_ep), .bus_i(bus),
-      .bus_master_i(bus_master), .vf_enable_i(vf_enable), .ep_o(rq_ep), .queue_o(rq_queue), .ctrl_i(rq_ctrl),
+      .bus_master_i(bus_master), .vf_enable_i(vf_enable), .look_o(look[3]), .look_index_o(look_index[3]), .look_ready_i(look_ready[3]),
+      .window_i(window), .epoch_i(epoch), .begin_o(dma_begin[3]), .end_o(dma_end[3]), .end_epoch_o(dma_end_epoch[3]),
+      .checked_o(checked[3]), .refusal_o(refusal[3]), .ep_o(rq_ep), .queue_o(rq_queue), .ctrl_i(rq_ctrl),
       .base_i(rq_base), .mwr_valid_o(source_valid[2]), .mwr_o(source[2]), .mwr_data_o(source_data[2]),
       .mwr_next_i(source_next[2]), .mwr_done_i(source_done[2]), .posted_o(recv_posted), .data_out_o(rx_data_out),
       .cpl_out_o(rx_cpl_out), .status_ep_i(status_ep), .status_busy_o(busy_rx)
@@ -641,7 +704,9 @@ module myr_nic
 
   myr_endpoint_state u_state (
       .clk_i, .rst_i, .alloc_i(alloc), .alloc_ep_i(exec_ep), .retire_i(retire), .retire_ep_i(retire_ep),
-      .retire_count_i(retire_count), .silent_i(silent), .silent_ep_i(silent_ep), .halt_i(halt), .halt_ep_i(exec_ep), .start_i(start), .start_ep_i(start_ep),
+      .retire_count_i(retire_count), .silent_i(silent), .silent_ep_i(silent_ep), .halt_i(halt), .halt_ep_i(exec_ep),
+      .halt_stale_i(exec_stale), .rx_stale_i(rx_stale), .rx_stale_ep_i(place_ep), .stale_o(stale), .start_i(start),
+      .start_ep_i(start_ep),
       .look_ep_i(look_ep), .look_halted_o(look_halted), .status_ep_i(status_ep), .status_halted_o(status_halted),
       .status_busy_o(busy_flight)
   );
@@ -667,8 +732,20 @@ module myr_nic
     hw_in.CYCLE_HI.hi.next = cycle_i[63:32];
     hw_in.FRAMES.count.incr         = wire_valid_o && wire_last_o && !wire_pause;
     hw_in.FAILED_CHAINS.count.incr  = chain_failed;
-    hw_in.AUTH_CHECKS.count.incr    = checked;
-    hw_in.AUTH_DENIED.count.incr    = denied;
+    hw_in.AUTH_CHECKS.count.incr      = |checked;
+    hw_in.AUTH_CHECKS.count.incrvalue = 3'($countones(checked));
+    hw_in.AUTH_DENIED.count.incr      = |denied;
+    hw_in.AUTH_DENIED.count.incrvalue = 3'($countones(denied));
+    hw_in.REFUSAL.valid.hwset    = refusal_record.valid;
+    hw_in.REFUSAL.overflow.hwset = refusal_overflow;
+    hw_in.REFUSAL.write          = '{next: refusal_record.write, we: refusal_record.valid};
+    hw_in.REFUSAL.reason         = '{next: refusal_record.reason, we: refusal_record.valid};
+    hw_in.REFUSAL.endpoint       = '{next: refusal_record.ep, we: refusal_record.valid};
+    hw_in.REFUSAL_ADDRESS_LO.address = '{next: refusal_record.addr[31:0], we: refusal_record.valid};
+    hw_in.REFUSAL_ADDRESS_HI.address = '{next: refusal_record.addr[63:32], we: refusal_record.valid};
+    hw_in.FENCE.busy.next  = fence_busy;
+    hw_in.FENCE.ended.next = fences;
+    hw_in.WINDOW_TABLE     = '{rd_ack: window_rd_ack, rd_data: window_rdata, wr_ack: window_wr_ack};
     hw_in.READ_ERRORS.count.incr    = cpl_in_valid && cpl_in_status != StatusOk;
     hw_in.READ_TIMEOUTS.count.incr  = timed_out;
     hw_in.UNEXPECTED_CPL.count.incr = unexpected;

@@ -38,6 +38,11 @@ package myr_nic_pkg;
   /// Completion entries that can wait for each endpoint.
   localparam int unsigned CplDepth = 8;
   localparam int unsigned LenW = 14;
+  /// Windows of an endpoint.
+  localparam int unsigned Windows = NicControlWindowLimitsWindowsValue;
+  localparam int unsigned WindowW = $clog2(Windows);
+  /// Byte address in the privileged BAR (1 MiB).
+  localparam int unsigned ControlW = 20;
   /// Receive queues of an endpoint at most.
   localparam int unsigned RxQueues = 4;
   /// Completion rings of an endpoint: 0 is the send side's, 1 to RxQueues the receive queues'.
@@ -74,6 +79,40 @@ package myr_nic_pkg;
     logic [LenW-1:0] small_max;    ///< longest frame for a small buffer
     logic [LenW-1:0] max_frame;
   } rx_ctrl_t;
+
+  /// A window, as the hypervisor has registered it.
+  typedef struct packed {
+    logic         valid;
+    logic         writable;
+    logic         is_large;  ///< 2 MiB, otherwise 4 KiB
+    logic [15:0]  number;    ///< its sequence
+    logic [47:12] address;   ///< machine address; of a large one 47:21 count
+  } window_t;
+
+  /// The window that an address names.
+  function automatic logic [WindowW-1:0] window_index(input logic [63:0] addr);
+    return addr[DmaAddressWindowLargeLsb] ? addr[DmaAddressLargeIndexLsb +: WindowW]
+                                          : addr[DmaAddressWindowIndexLsb +: WindowW];
+  endfunction
+
+  /// Mode VALIDATED: an address whose sequence number is not that of its index in the ring.
+  function automatic logic is_stale(input mode_e mode, input logic [63:0] addr, input logic [15:0] index);
+    return mode == ModeValidated && addr[DmaAddressValidatedSequenceLsb +: 16] != index + 16'd1;
+  endfunction
+
+  /// An address without its sequence number, in mode VALIDATED.
+  function automatic logic [63:0] plain_address(input mode_e mode, input logic [63:0] addr);
+    return (mode == ModeValidated) ? 64'(addr[DmaAddressValidatedSequenceLsb-1:0]) : addr;
+  endfunction
+
+  /// A DMA that was refused before a TLP was built.
+  typedef struct packed {
+    logic           valid;
+    logic [EpW-1:0] ep;
+    logic           write;
+    refusal_e       reason;
+    logic [63:0]    addr;    ///< first byte, as the endpoint has named it
+  } refusal_t;
 
   /// What the switch looks at.
   typedef struct packed {
@@ -178,6 +217,7 @@ package myr_nic_pkg;
     logic [15:0]     buffer;   ///< index of its first buffer
     logic            rss;
     logic [1:0]      queues;   ///< receive queues - 1
+    logic            epoch;    ///< of its authorisation (myr_fence)
   } rx_copy_t;
 
   /// What is to be written into one receive buffer, or the end of a job.
@@ -318,7 +358,7 @@ package myr_nic_pkg;
     logic        cfg_write;
     logic        control;  ///< hits the control BAR (else an aperture: reads as zero)
     logic        bad;      ///< answered with UR
-    logic [15:0] addr;
+    logic [ControlW-1:0] addr;
     logic [3:0]  be;
     logic [31:0] data;
     logic [15:0] requester;

@@ -48,6 +48,26 @@ module myr_rx_completion
     input  wire logic           bus_master_i,
     /// Endpoint functions are enabled.
     input  wire logic           vf_enable_i,
+    /// The window that the address names is wanted (mode `windows`).
+    output logic             look_o,
+    /// Its number.
+    output logic [WindowW-1:0] look_index_o,
+    /// The look-up is taken: the window comes in the next cycle.
+    input  wire logic        look_ready_i,
+    /// The window.
+    input  wire window_t     window_i,
+    /// Epoch of what is authorised in this cycle (myr_fence).
+    input  wire logic        epoch_i,
+    /// A DMA is authorised.
+    output logic             begin_o,
+    /// An authorised DMA has ended.
+    output logic             end_o,
+    /// Its epoch.
+    output logic             end_epoch_o,
+    /// A write was checked.
+    output logic                checked_o,
+    /// ... or refused.
+    output refusal_t            refusal_o,
     /// Endpoint whose set-up is needed.
     output logic [EpW-1:0]      ep_o,
     /// Queue of it.
@@ -131,12 +151,14 @@ module myr_rx_completion
                         index: result.copy.number, info: {14'd0, result.rq, put.index}};
 
   // ---- write -----------------------------------------------------------------------------------
-  typedef enum logic [1:0] {StIdle, StAddr, StWrite} state_e;
+  typedef enum logic [1:0] {StIdle, StAddr, StLook, StWrite} state_e;
 
   state_e      state_q;
   place_t      head, now;
   logic [3:0]  run, count, count_q, word_q;
-  logic        same, allowed, retire;
+  logic        same, allowed, retire, windowed, judge, epoch_q;
+  refusal_e    reason;
+  logic [63:0] machine;
   logic [15:0] mask, ring_index, to_end, to_page, rid, rid_q;
   logic [63:0] addr, addr_q;
   logic [31:0] w0, w1, w2, w3;
@@ -164,12 +186,27 @@ module myr_rx_completion
     count      = run;
     if (to_end < 16'(count)) count = to_end[3:0];
     if (to_page < 16'(count)) count = to_page[3:0];
+    // more may become ready while the window is looked up
+    if (state_q == StLook) begin
+      addr  = addr_q;
+      count = count_q;
+    end
   end
 
   myr_authorise u_authorise (
-      .ep_i(head.entry.ep), .mode_i(ctrl_i.mode), .addr_i(addr), .len_i(LenW'({count, 4'd0})), .write_i(1'b1), .bus_i,
-      .bus_master_i, .vf_enable_i, .ok_o(allowed), .rid_o(rid)
+      .ep_i(head.entry.ep), .mode_i(ctrl_i.mode), .addr_i(addr), .len_i(LenW'({count, 4'd0})), .window_i, .write_i(1'b1),
+      .bus_i, .bus_master_i, .vf_enable_i, .ok_o(allowed), .reason_o(reason), .addr_o(machine), .rid_o(rid)
   );
+
+  assign windowed     = ctrl_i.mode == ModeWindows;
+  assign judge        = (state_q == StAddr && !windowed) || state_q == StLook;
+  assign look_o       = state_q == StAddr && windowed;
+  assign look_index_o = window_index(addr);
+  assign begin_o      = judge && allowed;
+  assign end_o        = state_q == StWrite && mwr_done_i;
+  assign end_epoch_o  = epoch_q;
+  assign checked_o    = judge;
+  assign refusal_o    = '{valid: judge && !allowed, ep: head.entry.ep, write: 1'b1, reason: reason, addr: addr};
 
   // entry under the word pointer, big-endian words
   always_comb begin
@@ -186,7 +223,7 @@ module myr_rx_completion
   assign mwr_valid_o = state_q == StWrite;
   assign mwr_o       = '{rid: rid_q, tag: {2'd2, tag_q}, addr: addr_q, dws: {4'd0, count_q, 2'b00}, first_be: 4'hF,
                          last_be: 4'hF};
-  assign retire      = (state_q == StWrite && mwr_done_i) || (state_q == StAddr && !allowed);
+  assign retire      = (state_q == StWrite && mwr_done_i) || (judge && !allowed);
   assign posted_o    = '{valid: retire, ep: head.entry.ep, cq: {1'b0, head.entry.rq} + QueueW'(1),
                          index: head.index + 16'(state_q == StAddr ? count : count_q),
                          count: state_q == StAddr ? count : count_q};
@@ -196,13 +233,15 @@ module myr_rx_completion
   always_ff @(posedge clk_i) begin
     unique case (state_q)
       StIdle: if (fill != '0) state_q <= StAddr;
-      StAddr: begin
-        count_q <= count;
-        addr_q  <= addr;
+      StAddr, StLook: begin
+        if (state_q == StAddr) count_q <= count;
+        addr_q  <= judge ? machine : addr;
         rid_q   <= rid;
         word_q  <= '0;
+        epoch_q <= epoch_i;
         // an endpoint without a usable ring loses its completions, nobody else's
-        state_q <= allowed ? StWrite : StIdle;
+        if (judge) state_q <= allowed ? StWrite : StIdle;
+        else if (look_ready_i) state_q <= StLook;
       end
       StWrite: begin
         if (mwr_next_i) word_q <= word_q + 1'b1;

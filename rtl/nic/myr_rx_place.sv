@@ -2,7 +2,8 @@
 /// Placement: takes jobs from the wire and from siblings and finds, endpoint by endpoint, the buffers each copy goes
 /// to. Nothing is used of an endpoint's rings unless all that a copy needs is there.
 ///
-/// A sibling's job waits for at most one job of the wire. A copy takes three cycles and one for each buffer.
+/// A sibling's job waits for at most one job of the wire. A copy takes three cycles and one for each buffer, in mode
+/// `windows` two for each buffer: a buffer must lie in one window.
 module myr_rx_place
   import myr_abi_pkg::*;
   import myr_nic_pkg::*;
@@ -29,6 +30,26 @@ module myr_rx_place
     input  wire logic                 bus_master_i,
     /// Endpoint functions are enabled.
     input  wire logic                 vf_enable_i,
+    /// The window that the address names is wanted (mode `windows`).
+    output logic             look_o,
+    /// Its number.
+    output logic [WindowW-1:0] look_index_o,
+    /// The look-up is taken: the window comes in the next cycle.
+    input  wire logic        look_ready_i,
+    /// The window.
+    input  wire window_t     window_i,
+    /// Epoch of what is authorised in this cycle (myr_fence).
+    input  wire logic        epoch_i,
+    /// A copy begins: its buffers are authorised under that epoch.
+    output logic             begin_o,
+    /// A copy that has begun is dropped.
+    output logic             end_o,
+    /// Its epoch.
+    output logic             end_epoch_o,
+    /// A buffer was checked.
+    output logic                      checked_o,
+    /// ... or refused, or is stale.
+    output refusal_t                  refusal_o,
     /// Endpoint of the copy.
     output logic [EpW-1:0]            ep_o,
     /// Its set-up.
@@ -70,17 +91,19 @@ module myr_rx_place
 );
   localparam int unsigned MaxBuffers = (MaxFrame + RxPad + 2047) / 2048;
 
-  typedef enum logic [2:0] {StJob, StCheck, StEntry, StEmit, StDrop, StEnd} state_e;
+  typedef enum logic [2:0] {StJob, StCheck, StEntry, StLook, StEmit, StDrop, StEnd} state_e;
 
   state_e          state_q;
   rx_job_t         job_q;
   logic            turn_q;             // the last job was the wire's: a sibling goes next
   logic [EpW-1:0]  ep;
   logic            big, allowed, refused, refused_q, final_entry;
+  logic            windowed, judge, stale, go, begun_q, epoch_q;
+  refusal_e        reason;
   logic [2:0]      need, at_q;         // buffers of the copy; the one being looked at
   logic [LenW-1:0] room, from, bytes;  // bytes of the frame in this buffer, and where they start
   logic [15:0]     rid, first_q;
-  logic [63:0]     addr;
+  logic [63:0]     addr, machine;
   logic [63:0]     addr_q[MaxBuffers];
   rx_drop_e        reason_q;
   logic [Endpoints-1:0] rest;
@@ -99,11 +122,18 @@ module myr_rx_place
   assign ring_o   = {ep, big};
   assign log2_o   = big ? ctrl_i.big_log2 : ctrl_i.small_log2;
   assign need     = big ? 3'((job_q.len + LenW'(RxPad - 1) + (LenW'(1) << ctrl_i.buffer_log2)) >> ctrl_i.buffer_log2) : 3'd1;
-  assign ahead_o  = (state_q == StEntry) ? at_q + 3'd1 : 3'd0;
+
+  // an entry stays in view until its window is there
+  assign windowed = ctrl_i.mode == ModeWindows && !refused_q;
+  always_comb begin
+    ahead_o = 3'd0;
+    if (state_q == StEntry) ahead_o = windowed ? at_q : at_q + 3'd1;
+    if (state_q == StLook) ahead_o = at_q + 3'd1;
+  end
 
   // piece of buffer at_q: the first buffer has pad bytes before it
   always_comb begin
-    addr  = (state_q == StEmit) ? addr_q[at_q] : {entry_addr_i[63:1], 1'b0};
+    addr  = plain_address(ctrl_i.mode, {entry_addr_i[63:1], 1'b0});
     from  = '0;
     room  = (LenW'(1) << ctrl_i.buffer_log2) - LenW'(RxPad);
     if (at_q == 3'd0) addr = addr + 64'(RxPad);
@@ -116,13 +146,25 @@ module myr_rx_place
   end
 
   myr_authorise u_authorise (
-      .ep_i(ep), .mode_i(ctrl_i.mode), .addr_i(addr), .len_i(bytes), .write_i(1'b1), .bus_i, .bus_master_i, .vf_enable_i,
-      .ok_o(allowed), .rid_o(rid)
+      .ep_i(ep), .mode_i(ctrl_i.mode), .addr_i(addr), .len_i(bytes), .window_i, .write_i(1'b1), .bus_i, .bus_master_i,
+      .vf_enable_i, .ok_o(allowed), .reason_o(reason), .addr_o(machine), .rid_o(rid)
   );
 
+  assign look_o       = state_q == StEntry && windowed && entry_valid_i;
+  assign look_index_o = window_index(addr);
+  assign judge        = (state_q == StEntry && !windowed && entry_valid_i) || state_q == StLook;
+  assign stale        = is_stale(ctrl_i.mode, entry_addr_i, index_i + 16'(at_q));
+  assign checked_o    = judge && !refused_q && !stale;
+  assign refusal_o    = '{valid: judge && !refused_q && (stale || !allowed), ep: ep, write: 1'b1,
+                          reason: stale ? RefusalStale : reason, addr: {entry_addr_i[63:48], addr[47:0]}};
+  assign go           = state_q == StCheck && ctrl_i.enable && job_q.len <= ctrl_i.max_frame;
+  assign begin_o      = go;
+  assign end_o        = drop_o && begun_q;
+  assign end_epoch_o  = epoch_q;
+
   assign final_entry  = at_q + 3'd1 == need;
-  assign refused      = refused_q || !allowed;
-  assign take_o       = state_q == StEntry && entry_valid_i && final_entry;
+  assign refused      = refused_q || stale || !allowed;
+  assign take_o       = judge && final_entry;
   assign take_count_o = need;
   assign grant_o      = take_o && !refused;
   assign drop_o       = state_q == StDrop && drop_ready_i;
@@ -132,10 +174,10 @@ module myr_rx_place
 
   assign segment_valid_o = state_q == StEmit || state_q == StEnd;
   assign segment_o = '{
-      end_job: state_q == StEnd, slot: job_q.slot, base: job_q.base, src: from, bytes: bytes, addr: addr, rid: rid,
+      end_job: state_q == StEnd, slot: job_q.slot, base: job_q.base, src: from, bytes: bytes, addr: addr_q[at_q], rid: rid,
       first: at_q == 3'd0, last: final_entry,
       copy: '{ep: ep, number: job_q.number, len: job_q.len, big: big, sibling: job_q.sibling, buffer: first_q,
-              rss: ctrl_i.rss, queues: ctrl_i.queues}
+              rss: ctrl_i.rss, queues: ctrl_i.queues, epoch: epoch_q}
   };
 
   always_ff @(posedge clk_i) begin
@@ -148,6 +190,8 @@ module myr_rx_place
       StCheck: begin
         at_q      <= '0;
         refused_q <= 1'b0;
+        begun_q   <= go;
+        epoch_q   <= epoch_i;
         state_q   <= StEntry;
         if (!ctrl_i.enable) begin
           reason_q <= RxDropDisabled;
@@ -157,19 +201,22 @@ module myr_rx_place
           state_q  <= StDrop;
         end
       end
-      StEntry: begin
-        addr_q[at_q] <= {entry_addr_i[63:1], 1'b0};
-        refused_q    <= refused;
-        at_q         <= at_q + 3'd1;
-        if (!entry_valid_i) begin
+      StEntry, StLook: begin
+        if (judge) begin
+          addr_q[at_q] <= machine;
+          refused_q    <= refused;
+          at_q         <= at_q + 3'd1;
+          state_q      <= StEntry;
+          if (final_entry) begin
+            first_q  <= index_i;
+            at_q     <= '0;
+            reason_q <= RxDropRefused;
+            state_q  <= refused ? StDrop : StEmit;
+          end
+        end else if (!entry_valid_i) begin
           reason_q <= big ? RxDropNoBig : RxDropNoSmall;
           state_q  <= StDrop;
-        end else if (final_entry) begin
-          first_q  <= index_i;
-          at_q     <= '0;
-          reason_q <= RxDropRefused;
-          state_q  <= refused ? StDrop : StEmit;
-        end
+        end else if (look_ready_i) state_q <= StLook;
       end
       StEmit: if (segment_ready_i) begin
         at_q <= at_q + 3'd1;

@@ -98,8 +98,10 @@ module myr_send_exec
     input  wire logic                    tso_running_i,
     /// myr_tso_exec is through with it for now.
     input  wire logic                    tso_done_i,
-    /// The endpoint is halted by its failed fetch.
-    output logic                         halt_o
+    /// The endpoint is halted by its failed fetch, or by a stale descriptor.
+    output logic                         halt_o,
+    /// ... by the stale descriptor in `read_data_i`.
+    output logic                         stale_o
 );
   typedef enum logic [2:0] {StIdle, StHead, StPiece, StInline, StSkip, StTso} state_e;
 
@@ -124,7 +126,7 @@ module myr_send_exec
   logic [15:0]  avail;
   status_e      head_status;
   logic [7:0]   head_count;
-  logic         wait_more, starved, is_tso;
+  logic         wait_more, starved, is_tso, head_stale, stale;
   logic [15:0]  sum;
   status_e      piece_status;
   logic         advance;
@@ -174,7 +176,10 @@ module myr_send_exec
     // a head that was never fetched is not looked at: what stands in its slot is an older one
     wait_more = !pushed && (avail == 16'd0 || 16'(head_count) > avail);
     starved   = wait_more && fetch_failed_i;
-    is_tso    = (pushed || avail != 16'd0)
+    // its sequence number comes before everything else that a descriptor says
+    stale      = is_stale(ctrl_i.mode, d.addr, idx_q);
+    head_stale = avail != 16'd0 && stale;
+    is_tso    = (pushed || avail != 16'd0) && !head_stale
                 && (tso_running_i || (d.flags[FFirst] && !d.flags[FNoTso] && !d.flags[FInline]));
 
     // piece: the head's own checks stand before these
@@ -184,19 +189,19 @@ module myr_send_exec
   end
 
   assign ep_o         = ep_q;
-  assign started_o    = fresh_q && !is_tso && (!wait_more || starved);
+  assign started_o    = fresh_q && !is_tso && (!wait_more || starved || head_stale);
   assign tso_start_o  = state_q == StHead && is_tso;
   assign head_o       = (state_q == StHead) ? idx_q : head_q;
   assign next_idx     = idx_q + 16'd1;
   assign clear_slot_o = {ep_q, idx_q[SlotIdxW-1:0] & mask[SlotIdxW-1:0]};
   assign dma_o = '{fetch: 1'b0, rx: 1'b0, ep: ep_q, mode: ctrl_i.mode, slot: (state_q == StHead) ? slot_i : slot_q,
-                   first: state_q == StHead, index: (state_q == StHead) ? idx_q : head_q, addr: d.addr,
+                   first: state_q == StHead, index: (state_q == StHead) ? idx_q : head_q, addr: plain_address(ctrl_i.mode, d.addr),
                    len: LenW'(d.len),
                    dest: 21'({(state_q == StHead) ? slot_i : slot_q, off_q})};
   assign inline_addr_o  = {slot_q, word_q};
   assign inline_data_o  = half_q ? read_data_i[127:64] : read_data_i[63:0];
   assign close_slot_o   = (state_q == StHead) ? slot_i : slot_q;
-  assign alloc_sum_o    = alloc_o && d.flags[FCksum] && state_d != StSkip && !starved;
+  assign alloc_sum_o    = alloc_o && d.flags[FCksum] && state_d != StSkip && !starved && !head_stale;
   assign alloc_start_o  = LenW'(d.start);
   assign alloc_field_o  = d.field[LenW-1:0];
 
@@ -227,6 +232,7 @@ module myr_send_exec
     inline_valid_o    = 1'b0;
     inline_start_o    = 1'b0;
     halt_o            = 1'b0;
+    stale_o           = 1'b0;
     unique case (state_q)
       StIdle: begin
         off_d    = '0;
@@ -243,7 +249,17 @@ module myr_send_exec
         todo_d = head_count;
         len_d  = LenW'(d.len);
         if (is_tso) state_d = StTso;
-        else if (wait_more && !starved) begin
+        else if (head_stale) begin
+          alloc_o           = 1'b1;
+          close_o           = 1'b1;
+          close_status_o    = StatusStaleDescriptor;
+          close_next_o      = idx_q;
+          finish_o          = 1'b1;
+          finish_consumer_o = idx_q;
+          halt_o            = 1'b1;
+          stale_o           = 1'b1;
+          state_d           = StIdle;
+        end else if (wait_more && !starved) begin
           finish_o          = 1'b1;
           finish_consumer_o = idx_q;
           finish_need_o     = head_count;
@@ -289,7 +305,16 @@ module myr_send_exec
         end
       end
       StPiece: begin
-        if (piece_status != StatusOk) begin
+        if (stale) begin
+          close_o           = 1'b1;
+          close_status_o    = StatusStaleDescriptor;
+          close_next_o      = head_q;
+          finish_o          = 1'b1;
+          finish_consumer_o = head_q;
+          halt_o            = 1'b1;
+          stale_o           = 1'b1;
+          state_d           = StIdle;
+        end else if (piece_status != StatusOk) begin
           status_d = piece_status;
           state_d  = StSkip;
         end else begin

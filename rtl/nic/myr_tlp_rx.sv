@@ -29,8 +29,8 @@ module myr_tlp_rx
     output fc_t                       rx_fc_o,
     /// BAR2 (4 MiB), address bits 63:22.
     input  wire logic [63:22]         bar2_i,
-    /// BAR4 (64 KiB), address bits 63:16.
-    input  wire logic [63:16]         bar4_i,
+    /// BAR4 (1 MiB), address bits 63:20.
+    input  wire logic [63:ControlW]   bar4_i,
     /// Memory space is enabled.
     input  wire logic                 mem_enable_i,
     /// Endpoints that take descriptors by PIO.
@@ -175,7 +175,7 @@ module myr_tlp_rx
     if (dws == 11'd1) be_ok = fbe inside {4'h1, 4'h2, 4'h3, 4'h4, 4'h6, 4'h7, 4'h8, 4'hC, 4'hE, 4'hF};
     else be_ok = (fbe inside {4'h8, 4'hC, 4'hE, 4'hF}) && (lbe inside {4'h1, 4'h3, 4'h7, 4'hF});
     hit2        = mem_enable_i && addr[63:22] == bar2_i;
-    hit4        = mem_enable_i && addr[63:16] == bar4_i;
+    hit4        = mem_enable_i && addr[63:ControlW] == bar4_i;
     cpl_count   = {dw1_q[11:0] == 12'd0, dw1_q[11:0]};
     cpl_bytes   = {dws, 2'b00} - {11'd0, dw2_q[1:0]};
     if (cpl_bytes > cpl_count) cpl_bytes = cpl_count;
@@ -383,7 +383,7 @@ module myr_tlp_rx
         control:   hit4,
         bad:       !(dw0_q[31:24] inside {TlpMRd32, TlpMRd64, TlpCfgRd0, TlpCfgWr0}) || dws != 11'd1 || poisoned
                    || (dw0_q[31:24] inside {TlpMRd32, TlpMRd64} && !hit2 && !hit4),
-        addr:      dw0_q[26] ? {4'd0, dw2_q[11:2], 2'b00} : addr[15:0],
+        addr:      dw0_q[26] ? ControlW'({dw2_q[11:2], 2'b00}) : addr[ControlW-1:0],
         be:        fbe,
         data:      (is_mwr && long_header) ? beat_q[31:0] : beat_q[63:32],
         requester: dw1_q[31:16],

@@ -77,8 +77,10 @@ module myr_tso_exec
     input  wire logic                    dma_ready_i,
     /// A chain's first segment is executed (trace).
     output logic                         started_o,
-    /// The endpoint is halted by its failed fetch.
-    output logic                         halt_o
+    /// The endpoint is halted by its failed fetch, or by a stale descriptor.
+    output logic                         halt_o,
+    /// ... by the stale descriptor in `read_data_i`.
+    output logic                         stale_o
 );
   localparam int unsigned FFirst = SendDescriptorControlFirstLsb;
   localparam int unsigned FHeader = SendDescriptorControlSmallLsb;
@@ -118,7 +120,8 @@ module myr_tso_exec
   logic [FrameW-1:0] slot_q;
 
   send_desc_t  d;
-  logic        pushed, absent, head_bad, look_bad, header_bad, piece_bad, wait_more, save;
+  logic        pushed, absent, head_bad, look_bad, header_bad, piece_bad, wait_more, save, stale;
+  logic [63:0] addr;
   logic [15:0] avail, rest, room, take;
   logic        chop, drained, full, over, end_known;
   logic [7:0]  last, touched, need;
@@ -132,6 +135,8 @@ module myr_tso_exec
     mask   = (16'd1 << ctrl_i.send_log2) - 16'd1;
     avail  = fetched_i - head_i;
     absent = pushed && !read_valid_i;
+    addr   = plain_address(ctrl_i.mode, d.addr);
+    stale  = is_stale(ctrl_i.mode, d.addr, head_i + ((state_q == StHeader) ? 16'(piece_q) : 16'(c_q.at)));
 
     head_bad = absent || !d.flags[FFirst] || !d.flags[FHeader] || (d.flags & FNotHeader) != 8'd0 || d.count == 8'd0
                || d.count > 8'(MaxPieces) || d.field == 16'd0 || d.field > 16'(MaxFrame)
@@ -196,7 +201,8 @@ module myr_tso_exec
     dma_valid_o       = 1'b0;
     started_o         = 1'b0;
     halt_o            = 1'b0;
-    dma_o = '{fetch: 1'b0, rx: 1'b0, ep: ep_i, mode: ctrl_i.mode, slot: slot_q, first: 1'b0, index: head_i, addr: d.addr,
+    stale_o           = 1'b0;
+    dma_o = '{fetch: 1'b0, rx: 1'b0, ep: ep_i, mode: ctrl_i.mode, slot: slot_q, first: 1'b0, index: head_i, addr: addr,
               len: LenW'(d.len), dest: 21'({slot_q, header_q})};
     unique case (state_q)
       StIdle: begin
@@ -233,6 +239,7 @@ module myr_tso_exec
         need    = c_q.at + touched;
         left_d  = touched;
         next_at = '0;
+        stale_o = stale;
         if (look_bad) begin
           c_d.phase = PhSkip;
           next_at   = c_q.at;
@@ -244,18 +251,19 @@ module myr_tso_exec
       end
       StHeader: begin
         next_at = 8'(piece_q);
+        stale_o = stale;
         if (header_bad) begin
           c_d.phase = PhSkip;
           next_at   = c_q.at;
           state_d   = (piece_q == 4'd0) ? StSkip : StAbort;
         end else begin
-          dma_valid_o = 1'b1;
+          dma_valid_o = !stale;
           dma_o.first = piece_q == 4'd0 && c_q.number == 16'd0;
           if (piece_q == 4'd0) begin
             dma_o.slot = slot_i;
             dma_o.dest = 21'({slot_i, header_q});
           end
-          if (dma_ready_i) begin
+          if (dma_ready_i && !stale) begin
             alloc_o     = piece_q == 4'd0;
             alloc_sum_o = alloc_o;
             started_o   = dma_o.first;
@@ -270,15 +278,16 @@ module myr_tso_exec
         end
       end
       StPiece: begin
-        dma_o.addr = d.addr + 64'(c_q.off);
+        stale_o    = stale;
+        dma_o.addr = addr + 64'(c_q.off);
         dma_o.len  = LenW'(take);
         dma_o.dest = 21'({slot_q, header_q + payload_q});
         if (piece_bad) begin
           c_d.phase = PhSkip;
           state_d   = StAbort;
         end else begin
-          dma_valid_o = 1'b1;
-          if (dma_ready_i) begin
+          dma_valid_o = !stale;
+          if (dma_ready_i && !stale) begin
             fresh_d       = 1'b0;
             payload_d     = payload_q + LenW'(take);
             left_d        = left_q - 8'd1;
@@ -322,6 +331,7 @@ module myr_tso_exec
       end
       StSkip: begin
         piece_d = '0;
+        stale_o = stale && avail > 16'(c_q.at) && c_q.at < 8'(MaxTso) && !(c_q.end_known && c_q.at >= c_q.last);
         if ((c_q.end_known && c_q.at >= c_q.last) || c_q.at >= 8'(MaxTso)
             || ((pushed || avail > 16'(c_q.at))
                 && (absent || (!d.flags[FPayload] && (d.flags[FFirst] || d.flags[FChop]))))) begin
@@ -370,6 +380,21 @@ module myr_tso_exec
         halt_o         = 1'b1;
         c_d.phase      = PhNone;
       end
+    end
+    if (stale_o) begin
+      // a segment that has a slot ends in it
+      alloc_o        = !(state_q == StPiece || (state_q == StHeader && piece_q != 4'd0));
+      close_o        = 1'b1;
+      close_slot_o   = alloc_o ? slot_i : slot_q;
+      close_status_o = StatusStaleDescriptor;
+      close_silent_o = 1'b0;
+      close_next_o   = head_i;
+      finish_o       = 1'b1;
+      finish_consumer_o = head_i;
+      halt_o         = 1'b1;
+      c_d.phase      = PhNone;
+      save           = 1'b1;
+      state_d        = StIdle;
     end
   end
 

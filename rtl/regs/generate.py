@@ -24,10 +24,11 @@ from systemrdl.rdltypes.user_enum import UserEnum
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "rtl/regs/myrmidon.rdl"
-MAPS = ("aperture", "send_descriptor", "completion", "receive_buffer", "receive_completion", "trace_record", "nic_control", "iommu")
+MAPS = ("aperture", "send_descriptor", "completion", "receive_buffer", "receive_completion", "dma_address", "trace_record",
+        "nic_control", "iommu")
 REGBLOCKS = {"nic_control": "myr_nic_regs", "iommu": "myr_iommu_regs"}
 # The page shows one element of each array.
-DOC_PARAMETERS = {"nic_control": {"N_ENDPOINTS": 1}, "iommu": {"N_FAULT_RECORDS": 1}}
+DOC_PARAMETERS = {"nic_control": {"N_ENDPOINTS": 1, "N_WINDOWS": 1}, "iommu": {"N_FAULT_RECORDS": 1}}
 NOTICE = "Generated from rtl/regs/myrmidon.rdl by rtl/regs/generate.py; do not edit."
 
 
@@ -173,7 +174,7 @@ def generate(root: Path) -> None:
     for name in MAPS:
         CHeaderExporter().export(elaborate(name), path=str(root / f"sw/abi/{name}.h"))
     parts = ["# Guest ABI and privileged registers", "", f"{NOTICE}", "",
-             "The first five sections are what a guest sees; the others belong to the hypervisor and the bench.", ""]
+             "The first six sections are what a guest sees; the others belong to the hypervisor and the bench.", ""]
     with tempfile.TemporaryDirectory() as scratch:
         for name in MAPS:
             page = Path(scratch) / f"{name}.md"

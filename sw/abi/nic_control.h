@@ -101,11 +101,29 @@ extern "C" {
 #define NIC_CONTROL__PAUSE_LIMITS__XON_bw 16
 #define NIC_CONTROL__PAUSE_LIMITS__XON_reset 0x400
 
+// reg - nic_control::WINDOW_LIMITS
+#define NIC_CONTROL__WINDOW_LIMITS__WINDOWS_bm 0xffff
+#define NIC_CONTROL__WINDOW_LIMITS__WINDOWS_bp 0
+#define NIC_CONTROL__WINDOW_LIMITS__WINDOWS_bw 16
+#define NIC_CONTROL__WINDOW_LIMITS__WINDOWS_reset 0x100
+
 // reg - counter32_r
 #define COUNTER32_R__COUNT_bm 0xffffffff
 #define COUNTER32_R__COUNT_bp 0
 #define COUNTER32_R__COUNT_bw 32
 #define COUNTER32_R__COUNT_reset 0x0
+
+// reg - nic_control::AUTH_CHECKS
+#define NIC_CONTROL__AUTH_CHECKS__COUNT_bm 0xffffffff
+#define NIC_CONTROL__AUTH_CHECKS__COUNT_bp 0
+#define NIC_CONTROL__AUTH_CHECKS__COUNT_bw 32
+#define NIC_CONTROL__AUTH_CHECKS__COUNT_reset 0x0
+
+// reg - nic_control::AUTH_DENIED
+#define NIC_CONTROL__AUTH_DENIED__COUNT_bm 0xffffffff
+#define NIC_CONTROL__AUTH_DENIED__COUNT_bp 0
+#define NIC_CONTROL__AUTH_DENIED__COUNT_bw 32
+#define NIC_CONTROL__AUTH_DENIED__COUNT_reset 0x0
 
 // reg - nic_control::RX_LAST_DROP
 #define NIC_CONTROL__RX_LAST_DROP__REASON_bm 0xff
@@ -116,6 +134,54 @@ extern "C" {
 #define NIC_CONTROL__RX_LAST_DROP__ENDPOINT_bp 8
 #define NIC_CONTROL__RX_LAST_DROP__ENDPOINT_bw 8
 #define NIC_CONTROL__RX_LAST_DROP__ENDPOINT_reset 0x0
+
+// reg - nic_control::REFUSAL
+#define NIC_CONTROL__REFUSAL__VALID_bm 0x1
+#define NIC_CONTROL__REFUSAL__VALID_bp 0
+#define NIC_CONTROL__REFUSAL__VALID_bw 1
+#define NIC_CONTROL__REFUSAL__VALID_reset 0x0
+#define NIC_CONTROL__REFUSAL__OVERFLOW_bm 0x2
+#define NIC_CONTROL__REFUSAL__OVERFLOW_bp 1
+#define NIC_CONTROL__REFUSAL__OVERFLOW_bw 1
+#define NIC_CONTROL__REFUSAL__OVERFLOW_reset 0x0
+#define NIC_CONTROL__REFUSAL__WRITE_bm 0x4
+#define NIC_CONTROL__REFUSAL__WRITE_bp 2
+#define NIC_CONTROL__REFUSAL__WRITE_bw 1
+#define NIC_CONTROL__REFUSAL__WRITE_reset 0x0
+#define NIC_CONTROL__REFUSAL__REASON_bm 0xff00
+#define NIC_CONTROL__REFUSAL__REASON_bp 8
+#define NIC_CONTROL__REFUSAL__REASON_bw 8
+#define NIC_CONTROL__REFUSAL__REASON_reset 0x0
+#define NIC_CONTROL__REFUSAL__ENDPOINT_bm 0x3f0000
+#define NIC_CONTROL__REFUSAL__ENDPOINT_bp 16
+#define NIC_CONTROL__REFUSAL__ENDPOINT_bw 6
+#define NIC_CONTROL__REFUSAL__ENDPOINT_reset 0x0
+
+// reg - nic_control::REFUSAL_ADDRESS_LO
+#define NIC_CONTROL__REFUSAL_ADDRESS_LO__ADDRESS_bm 0xffffffff
+#define NIC_CONTROL__REFUSAL_ADDRESS_LO__ADDRESS_bp 0
+#define NIC_CONTROL__REFUSAL_ADDRESS_LO__ADDRESS_bw 32
+#define NIC_CONTROL__REFUSAL_ADDRESS_LO__ADDRESS_reset 0x0
+
+// reg - nic_control::REFUSAL_ADDRESS_HI
+#define NIC_CONTROL__REFUSAL_ADDRESS_HI__ADDRESS_bm 0xffffffff
+#define NIC_CONTROL__REFUSAL_ADDRESS_HI__ADDRESS_bp 0
+#define NIC_CONTROL__REFUSAL_ADDRESS_HI__ADDRESS_bw 32
+#define NIC_CONTROL__REFUSAL_ADDRESS_HI__ADDRESS_reset 0x0
+
+// reg - nic_control::FENCE
+#define NIC_CONTROL__FENCE__START_bm 0x1
+#define NIC_CONTROL__FENCE__START_bp 0
+#define NIC_CONTROL__FENCE__START_bw 1
+#define NIC_CONTROL__FENCE__START_reset 0x0
+#define NIC_CONTROL__FENCE__BUSY_bm 0x2
+#define NIC_CONTROL__FENCE__BUSY_bp 1
+#define NIC_CONTROL__FENCE__BUSY_bw 1
+#define NIC_CONTROL__FENCE__BUSY_reset 0x0
+#define NIC_CONTROL__FENCE__ENDED_bm 0xffff0000
+#define NIC_CONTROL__FENCE__ENDED_bp 16
+#define NIC_CONTROL__FENCE__ENDED_bw 16
+#define NIC_CONTROL__FENCE__ENDED_reset 0x0
 
 // reg - endpoint_rf::CTRL
 #define ENDPOINT_RF__CTRL__ENABLE_bm 0x1
@@ -481,6 +547,55 @@ typedef struct __attribute__ ((__packed__)) {
     rx_statistics_rf__stride20_t STATISTICS[64];
 } nic_control__RX_STATISTICS_t;
 
+// reg - window_rf::ADDRESS_LO
+#define WINDOW_RF__ADDRESS_LO__ADDRESS_bm 0xfffff000
+#define WINDOW_RF__ADDRESS_LO__ADDRESS_bp 12
+#define WINDOW_RF__ADDRESS_LO__ADDRESS_bw 20
+#define WINDOW_RF__ADDRESS_LO__ADDRESS_reset 0x0
+
+// reg - window_rf::ADDRESS_HI
+#define WINDOW_RF__ADDRESS_HI__ADDRESS_bm 0xffff
+#define WINDOW_RF__ADDRESS_HI__ADDRESS_bp 0
+#define WINDOW_RF__ADDRESS_HI__ADDRESS_bw 16
+#define WINDOW_RF__ADDRESS_HI__ADDRESS_reset 0x0
+
+// reg - window_rf::CONTROL
+#define WINDOW_RF__CONTROL__VALID_bm 0x1
+#define WINDOW_RF__CONTROL__VALID_bp 0
+#define WINDOW_RF__CONTROL__VALID_bw 1
+#define WINDOW_RF__CONTROL__VALID_reset 0x0
+#define WINDOW_RF__CONTROL__WRITABLE_bm 0x2
+#define WINDOW_RF__CONTROL__WRITABLE_bp 1
+#define WINDOW_RF__CONTROL__WRITABLE_bw 1
+#define WINDOW_RF__CONTROL__WRITABLE_reset 0x0
+#define WINDOW_RF__CONTROL__LARGE_bm 0x4
+#define WINDOW_RF__CONTROL__LARGE_bp 2
+#define WINDOW_RF__CONTROL__LARGE_bw 1
+#define WINDOW_RF__CONTROL__LARGE_reset 0x0
+#define WINDOW_RF__CONTROL__SEQUENCE_bm 0xffff0000
+#define WINDOW_RF__CONTROL__SEQUENCE_bp 16
+#define WINDOW_RF__CONTROL__SEQUENCE_bw 16
+#define WINDOW_RF__CONTROL__SEQUENCE_reset 0x0
+
+// reg - window_rf::RESERVED
+#define WINDOW_RF__RESERVED__ZERO_bm 0xffffffff
+#define WINDOW_RF__RESERVED__ZERO_bp 0
+#define WINDOW_RF__RESERVED__ZERO_bw 32
+#define WINDOW_RF__RESERVED__ZERO_reset 0x0
+
+// regfile - window_rf
+typedef struct __attribute__ ((__packed__)) {
+    uint32_t ADDRESS_LO;
+    uint32_t ADDRESS_HI;
+    uint32_t CONTROL;
+    uint32_t RESERVED;
+} window_rf_t;
+
+// addrmap - nic_control::WINDOW_TABLE
+typedef struct __attribute__ ((__packed__)) {
+    window_rf_t WINDOW[16384];
+} nic_control__WINDOW_TABLE_t;
+
 // addrmap - nic_control
 typedef struct __attribute__ ((__packed__)) {
     uint32_t ID;
@@ -494,7 +609,8 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t MAC_HI;
     uint32_t MAC_LO;
     uint32_t PAUSE_LIMITS;
-    uint8_t RESERVED_2c_3f[0x14];
+    uint32_t WINDOW_LIMITS;
+    uint8_t RESERVED_30_3f[0x10];
     uint32_t FRAMES;
     uint32_t FAILED_CHAINS;
     uint32_t AUTH_CHECKS;
@@ -518,7 +634,12 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t RX_NO_BUFFER;
     uint32_t INTERRUPTS;
     uint32_t RX_LAST_DROP;
-    uint8_t RESERVED_9c_3fff[0x3f64];
+    uint8_t RESERVED_9c_9f[0x4];
+    uint32_t REFUSAL;
+    uint32_t REFUSAL_ADDRESS_LO;
+    uint32_t REFUSAL_ADDRESS_HI;
+    uint32_t FENCE;
+    uint8_t RESERVED_b0_3fff[0x3f50];
     nic_control__EP_TABLE_t EP_TABLE;
     nic_control__PORT_TABLE_t PORT_TABLE;
     uint8_t RESERVED_6400_67ff[0x400];
@@ -530,10 +651,12 @@ typedef struct __attribute__ ((__packed__)) {
     uint8_t RESERVED_7408_7fff[0xbf8];
     nic_control__RSS_TABLE_t RSS_TABLE;
     nic_control__RX_STATISTICS_t RX_STATISTICS;
+    uint8_t RESERVED_a800_3ffff[0x35800];
+    nic_control__WINDOW_TABLE_t WINDOW_TABLE;
 } nic_control_t;
 
 
-static_assert(sizeof(nic_control_t) == 0xa800, "Packing error");
+static_assert(sizeof(nic_control_t) == 0x80000, "Packing error");
 
 #ifdef __cplusplus
 }

@@ -31,6 +31,8 @@ class Status(IntEnum):
     """The frame's source address or VLAN is not the endpoint's, or it is a MAC control frame."""
     BAD_OFFLOAD = 11
     """Checksum or TSO fields do not fit the frame, or its headers are not what the offload can edit."""
+    STALE_DESCRIPTOR = 12
+    """VALIDATED: a descriptor's sequence number is not that of its index; the endpoint is halted until it is re-enabled."""
 
 
 class TraceKind(IntEnum):
@@ -126,6 +128,29 @@ class RxDrop(IntEnum):
     """The endpoint's receive side is off."""
 
 
+class Refusal(IntEnum):
+    """`refusal_e` of the register source."""
+
+    BUS = 0
+    """Bus mastering or the endpoint's function is off, or the mode is none of mode_e."""
+    RANGE = 1
+    """A byte lies outside the 48-bit bus space, or is written where interrupts are made."""
+    RESERVED = 2
+    """Reserved bits of a window address are set."""
+    INVALID = 3
+    """The endpoint has no such window."""
+    SIZE = 4
+    """The address and its window differ in bit large."""
+    SEQUENCE = 5
+    """The address and its window differ in sequence."""
+    READ_ONLY = 6
+    """A write to a window that is not writable."""
+    END = 7
+    """The range reaches past its window's end."""
+    STALE = 8
+    """VALIDATED: a sequence number is not that of its index; the endpoint is halted."""
+
+
 class Form(IntEnum):
     """`form_e` of the register source."""
 
@@ -143,9 +168,9 @@ class Mode(IntEnum):
     IOMMU = 1
     """I/O virtual addresses, requester ID of the endpoint's own function."""
     WINDOWS = 2
-    """Reserved: window number and offset, checked by the NIC."""
+    """Window number, sequence and offset, checked by the NIC; requester ID of the physical function."""
     VALIDATED = 3
-    """Reserved: machine addresses validated by the hypervisor."""
+    """Machine addresses in rings that only the hypervisor writes, with sequence numbers that the NIC checks; form FETCHED; requester ID of the physical function."""
 
 
 class Aperture:
@@ -286,6 +311,43 @@ class ReceiveCompletion:
     STATUS_CHECKSUM_S: Final = 16
 
 
+class DmaAddress:
+    """DMA address: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
+
+    BYTES: Final = 0x18
+    WINDOW: Final = 0x0
+    WINDOW_OFFSET_M: Final = 0xFFF
+    WINDOW_OFFSET_S: Final = 0
+    WINDOW_INDEX_M: Final = 0xFF000
+    WINDOW_INDEX_S: Final = 12
+    WINDOW_RESERVED_M: Final = 0xFFFFF00000
+    WINDOW_RESERVED_S: Final = 20
+    WINDOW_SEQUENCE_M: Final = 0xFFFF0000000000
+    WINDOW_SEQUENCE_S: Final = 40
+    WINDOW_RESERVED2_M: Final = 0x7F00000000000000
+    WINDOW_RESERVED2_S: Final = 56
+    WINDOW_LARGE_M: Final = 0x8000000000000000
+    WINDOW_LARGE_S: Final = 63
+    LARGE: Final = 0x8
+    LARGE_OFFSET_M: Final = 0x1FFFFF
+    LARGE_OFFSET_S: Final = 0
+    LARGE_INDEX_M: Final = 0x1FE00000
+    LARGE_INDEX_S: Final = 21
+    LARGE_RESERVED_M: Final = 0xFFE0000000
+    LARGE_RESERVED_S: Final = 29
+    LARGE_SEQUENCE_M: Final = 0xFFFF0000000000
+    LARGE_SEQUENCE_S: Final = 40
+    LARGE_RESERVED2_M: Final = 0x7F00000000000000
+    LARGE_RESERVED2_S: Final = 56
+    LARGE_LARGE_M: Final = 0x8000000000000000
+    LARGE_LARGE_S: Final = 63
+    VALIDATED: Final = 0x10
+    VALIDATED_ADDRESS_M: Final = 0xFFFFFFFFFFFF
+    VALIDATED_ADDRESS_S: Final = 0
+    VALIDATED_SEQUENCE_M: Final = 0xFFFF000000000000
+    VALIDATED_SEQUENCE_S: Final = 48
+
+
 class TraceRecord:
     """Trace record: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
 
@@ -311,7 +373,7 @@ class TraceRecord:
 class NicControl:
     """NIC control: byte offsets; of each field, its mask (`_M`) and shift (`_S`)."""
 
-    BYTES: Final = 0xA800
+    BYTES: Final = 0x80000
     ENDPOINT_BASE: Final = 0x4000
     ENDPOINT_STRIDE: Final = 0x80
     ENDPOINT_COUNT: Final = 64
@@ -333,6 +395,9 @@ class NicControl:
     STATISTICS_BASE: Final = 0xA000
     STATISTICS_STRIDE: Final = 0x20
     STATISTICS_COUNT: Final = 64
+    WINDOW_BASE: Final = 0x40000
+    WINDOW_STRIDE: Final = 0x10
+    WINDOW_COUNT: Final = 16384
     ID: Final = 0x0
     ID_MAGIC_M: Final = 0xFFFFFFFF
     ID_MAGIC_S: Final = 0
@@ -386,6 +451,10 @@ class NicControl:
     PAUSE_LIMITS_XOFF_S: Final = 0
     PAUSE_LIMITS_XON_M: Final = 0xFFFF0000
     PAUSE_LIMITS_XON_S: Final = 16
+    WINDOW_LIMITS: Final = 0x2C
+    WINDOW_LIMITS_WINDOWS_M: Final = 0xFFFF
+    WINDOW_LIMITS_WINDOWS_S: Final = 0
+    WINDOW_LIMITS_WINDOWS_VALUE: Final = 256
     FRAMES: Final = 0x40
     FRAMES_COUNT_M: Final = 0xFFFFFFFF
     FRAMES_COUNT_S: Final = 0
@@ -457,6 +526,30 @@ class NicControl:
     RX_LAST_DROP_REASON_S: Final = 0
     RX_LAST_DROP_ENDPOINT_M: Final = 0xFF00
     RX_LAST_DROP_ENDPOINT_S: Final = 8
+    REFUSAL: Final = 0xA0
+    REFUSAL_VALID_M: Final = 0x1
+    REFUSAL_VALID_S: Final = 0
+    REFUSAL_OVERFLOW_M: Final = 0x2
+    REFUSAL_OVERFLOW_S: Final = 1
+    REFUSAL_WRITE_M: Final = 0x4
+    REFUSAL_WRITE_S: Final = 2
+    REFUSAL_REASON_M: Final = 0xFF00
+    REFUSAL_REASON_S: Final = 8
+    REFUSAL_ENDPOINT_M: Final = 0x3F0000
+    REFUSAL_ENDPOINT_S: Final = 16
+    REFUSAL_ADDRESS_LO: Final = 0xA4
+    REFUSAL_ADDRESS_LO_ADDRESS_M: Final = 0xFFFFFFFF
+    REFUSAL_ADDRESS_LO_ADDRESS_S: Final = 0
+    REFUSAL_ADDRESS_HI: Final = 0xA8
+    REFUSAL_ADDRESS_HI_ADDRESS_M: Final = 0xFFFFFFFF
+    REFUSAL_ADDRESS_HI_ADDRESS_S: Final = 0
+    FENCE: Final = 0xAC
+    FENCE_START_M: Final = 0x1
+    FENCE_START_S: Final = 0
+    FENCE_BUSY_M: Final = 0x2
+    FENCE_BUSY_S: Final = 1
+    FENCE_ENDED_M: Final = 0xFFFF0000
+    FENCE_ENDED_S: Final = 16
     ENDPOINT_CTRL: Final = 0x4000
     ENDPOINT_CTRL_ENABLE_M: Final = 0x1
     ENDPOINT_CTRL_ENABLE_S: Final = 0
@@ -645,6 +738,24 @@ class NicControl:
     STATISTICS_REFUSED: Final = 0xA014
     STATISTICS_REFUSED_COUNT_M: Final = 0xFFFFFFFF
     STATISTICS_REFUSED_COUNT_S: Final = 0
+    WINDOW_ADDRESS_LO: Final = 0x40000
+    WINDOW_ADDRESS_LO_ADDRESS_M: Final = 0xFFFFF000
+    WINDOW_ADDRESS_LO_ADDRESS_S: Final = 12
+    WINDOW_ADDRESS_HI: Final = 0x40004
+    WINDOW_ADDRESS_HI_ADDRESS_M: Final = 0xFFFF
+    WINDOW_ADDRESS_HI_ADDRESS_S: Final = 0
+    WINDOW_CONTROL: Final = 0x40008
+    WINDOW_CONTROL_VALID_M: Final = 0x1
+    WINDOW_CONTROL_VALID_S: Final = 0
+    WINDOW_CONTROL_WRITABLE_M: Final = 0x2
+    WINDOW_CONTROL_WRITABLE_S: Final = 1
+    WINDOW_CONTROL_LARGE_M: Final = 0x4
+    WINDOW_CONTROL_LARGE_S: Final = 2
+    WINDOW_CONTROL_SEQUENCE_M: Final = 0xFFFF0000
+    WINDOW_CONTROL_SEQUENCE_S: Final = 16
+    WINDOW_RESERVED: Final = 0x4000C
+    WINDOW_RESERVED_ZERO_M: Final = 0xFFFFFFFF
+    WINDOW_RESERVED_ZERO_S: Final = 0
 
 
 class Iommu:

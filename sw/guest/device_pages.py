@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sw.abi.registers import Mode
 from sw.guest.machine import EndpointGrant, GuestMachine
+from sw.platform import PAGE_SHIFT
 from sw.xen.grant_table import GrantStatus
+
+SUPERPAGE: Final = 512
+"""Pages of a 2 MiB window."""
+LARGE_RUN: Final = 64
+"""Runs of more pages use such windows: an endpoint has 256 of either size."""
 
 
 class DevicePagesError(RuntimeError):
@@ -23,27 +31,53 @@ class DevicePages:
         self.addresses: dict[int, int] = {}
         """GFN to device address."""
 
-    async def map_run(self, count: int, *, readonly: bool) -> int:
-        """Allocate, grant and map `count` consecutive pages; the first GFN (0 when there are none)."""
+    async def map_run(self, count: int, *, readonly: bool, ring: bool = False) -> int:
+        """Allocate and map `count` consecutive pages; the first GFN (0 when there are none).
+
+        `ring`: the device, too, must see consecutive addresses, and reaches the pages by itself.
+        """
         if count == 0:
             return 0
-        machine = self._machine
+        mode, kernel = self._grant.mode, self._machine.kernel
+        if mode is Mode.VALIDATED and not ring:
+            # Each descriptor is checked and pinned when it is used.
+            gfn = kernel.allocate_pages(count)
+            self._runs.append((gfn, count))
+            self.addresses.update((page, page << PAGE_SHIFT) for page in range(gfn, gfn + count))
+            return gfn
+        if mode is Mode.WINDOWS and not ring and count > LARGE_RUN and kernel.longest_run() >= SUPERPAGE:
+            return await self._map_large(count, readonly=readonly)
         # Where the device names pages by machine address a run must be one there, too: memory comes in powers of two.
-        order = (count - 1).bit_length() if self._grant.mode is Mode.NATIVE else 0
+        order = (count - 1).bit_length() if mode in (Mode.NATIVE, Mode.VALIDATED) else 0
         taken = max(count, 1 << order)
-        gfn = machine.kernel.allocate_pages(taken)
+        gfn = kernel.allocate_pages(taken)
         self._runs.append((gfn, taken))
         if order:
-            await machine.hypercall.memory_exchange(gfn, order)
-        for page in range(gfn, gfn + count):
-            reference = await machine.kernel.grant_access(page, readonly=readonly)
-            mapping = await machine.hypercall.grant_map_to_device(self._grant.endpoint, reference, readonly=readonly)
+            await self._machine.hypercall.memory_exchange(gfn, order)
+        await self._map(range(gfn, gfn + count), readonly=readonly)
+        return gfn
+
+    async def _map(self, pages: range, *, readonly: bool) -> None:
+        """Grant pages and register them together."""
+        machine, endpoint = self._machine, self._grant.endpoint
+        references = [await machine.kernel.grant_access(page, readonly=readonly) for page in pages]
+        mappings = await machine.hypercall.grant_map_run_to_device(endpoint, references, readonly=readonly)
+        for page, reference, mapping in zip(pages, references, mappings, strict=True):
             if mapping.status is not GrantStatus.OKAY:
-                raise DevicePagesError(
-                    f"endpoint {self._grant.endpoint}: mapping page {page:#x} gave {mapping.status.name}"
-                )
+                raise DevicePagesError(f"endpoint {endpoint}: mapping page {page:#x} gave {mapping.status.name}")
             self.mappings.append((mapping.handle, reference))
             self.addresses[page] = mapping.device_address
+
+    async def _map_large(self, count: int, *, readonly: bool) -> int:
+        """Windows are few: one of 2 MiB for each 512 pages."""
+        machine = self._machine
+        taken = -(-count // SUPERPAGE) * SUPERPAGE
+        gfn = machine.kernel.allocate_pages(taken)
+        self._runs.append((gfn, taken))
+        for first in range(gfn, gfn + taken, SUPERPAGE):
+            await machine.hypercall.memory_exchange(first, SUPERPAGE.bit_length() - 1)
+            base = await machine.hypercall.map_superpage_to_device(self._grant.endpoint, first, readonly=readonly)
+            self.addresses.update((first + n, base + (n << PAGE_SHIFT)) for n in range(SUPERPAGE))
         return gfn
 
     async def release(self) -> None:

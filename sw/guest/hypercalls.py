@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sw.abi.registers import Form, Mode
+from sw.abi.registers import Form, Mode, ReceiveBuffer, SendDescriptor
 from sw.guest.machine import DeviceMapping, EndpointGrant, ReceiveSetup
 from sw.platform import PAGE_SHIFT, PAGE_SIZE
 from sw.xen import event_channel, myri
@@ -17,13 +17,15 @@ from sw.xen.errno import Errno, HypercallError
 from sw.xen.event_channel import BIND_PIRQ, PORT, EventOp, EventStatus, PortStatus
 from sw.xen.grant_table import SETUP_TABLE, GrantOp, GrantStatus
 from sw.xen.memory import ADD_TO_PHYSMAP, EXCHANGE, EXTENT_ORDERS, FRAME, RESERVATION, MapSpace, MemoryOp
-from sw.xen.myri import FilterFlag, MapFlag, MyriOp
+from sw.xen.myri import FilterFlag, MapFlag, MyriOp, ValidatedRing
 from sw.xen.physdev import MAP_PIRQ, MAP_PIRQ_TYPE_MSI, UNMAP_PIRQ, PhysdevOp
 from sw.xen.xen import DOMID_SELF, Hypercall, Virq
 
 if TYPE_CHECKING:
     from sw.guest.machine import GuestMachine
 
+MAP_BATCH: Final = PAGE_SIZE // myri.MAP_GRANT.size
+"""Pages of one registration."""
 _MAX_QUEUES: Final = 4
 _ANY: Final = -1
 _BOOT_PAGES: Final = 2
@@ -201,12 +203,29 @@ class GuestHypercalls:
 
     async def grant_map_to_device(self, endpoint: int, reference: int, *, readonly: bool) -> DeviceMapping:
         """Let an own endpoint reach a page that the guest granted to the control domain."""
-        flags = MapFlag.READONLY if readonly else 0
-        answer = await self._structure(
-            Hypercall.MYRI_OP, MyriOp.MAP_GRANTS, myri.MAP_GRANT, endpoint, flags, reference, 0, 0, 0, count=1
-        )
-        *_, status, handle, address = answer
-        return DeviceMapping(GrantStatus(status), handle, address)
+        [mapping] = await self.grant_map_run_to_device(endpoint, [reference], readonly=readonly)
+        return mapping
+
+    async def grant_map_run_to_device(
+        self, endpoint: int, references: Sequence[int], *, readonly: bool
+    ) -> list[DeviceMapping]:
+        """The same for a run of pages, as one registration for each `MAP_BATCH` of them."""
+        layout, flags = myri.MAP_GRANT, MapFlag.READONLY if readonly else 0
+        mappings: list[DeviceMapping] = []
+        for first in range(0, len(references), MAP_BATCH):
+            some = references[first : first + MAP_BATCH]
+            try:
+                data = b"".join(layout.pack(endpoint, flags, reference, 0, 0, 0) for reference in some)
+            except struct.error as error:
+                raise HypercallError(Errno.EINVAL, f"endpoint {endpoint}, references {some}: {error}") from error
+            answer = await self._map_grants(data, len(some))
+            for *_, status, handle, address in layout.iter_unpack(answer):
+                mappings.append(DeviceMapping(GrantStatus(status), handle, address))
+        return mappings
+
+    async def _map_grants(self, data: bytes, count: int) -> bytes:
+        _, answer = await self._with_page(Hypercall.MYRI_OP, MyriOp.MAP_GRANTS, lambda _: data, count)
+        return answer[: len(data)]
 
     async def grant_unmap_from_device(self, handles: Sequence[int]) -> list[GrantStatus]:
         """Undo device mappings; the status of each."""
@@ -298,6 +317,32 @@ class GuestHypercalls:
         count, answer = await self._with_page(Hypercall.MYRI_OP, MyriOp.STATISTICS, arguments)
         return dict(zip(names[:count], struct.unpack_from(f"<{count}Q", answer, layout.size), strict=True))
 
+    def endpoint_enqueue(self, endpoint: int, ring: ValidatedRing, entries: bytes) -> int:
+        """Mode VALIDATED: hand descriptors or buffers (guest-physical addresses) over; how many there was room for."""
+        page = self._pages.take()
+        at = page << PAGE_SHIFT
+        size = SendDescriptor.BYTES if ring is ValidatedRing.SEND else ReceiveBuffer.BYTES
+        batch = min((PAGE_SIZE - myri.ENQUEUE.size) // size, myri.ENQUEUE_MAX)
+        done = 0
+        try:
+            while done * size < len(entries):
+                some = entries[done * size : (done + batch) * size]
+                count = len(some) // size
+                self._machine.memory.write(
+                    at, myri.ENQUEUE.pack(endpoint, ring, count, 0, at + myri.ENQUEUE.size) + some
+                )
+                taken = self._checked(self._machine.vmcall_now(Hypercall.MYRI_OP, MyriOp.ENQUEUE, at))
+                done += taken
+                if taken < count:
+                    break
+        finally:
+            self._pages.give(page)
+        return done
+
+    async def endpoint_retire(self, endpoint: int) -> None:
+        """Mode VALIDATED: have what the NIC has passed unpinned, so that there is room again."""
+        await self._structure(Hypercall.MYRI_OP, MyriOp.RETIRE, myri.ENDPOINT, endpoint)
+
     # --- the call itself -------------------------------------------------------------------------
 
     async def _structure(
@@ -326,7 +371,9 @@ class GuestHypercalls:
             self._pages.give(page)
 
     async def _call(self, number: Hypercall, *arguments: int) -> int:
-        result = await self._machine.vmcall(number, *arguments)
+        return self._checked(await self._machine.vmcall(number, *arguments))
+
+    def _checked(self, result: int) -> int:
         if result < 0:
             raise HypercallError(Errno(-result), self._machine.refusal)
         return result

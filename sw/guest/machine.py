@@ -101,6 +101,10 @@ class Kernel(Protocol):
 
     def free_pages(self, gfn: int, count: int) -> None: ...
 
+    def longest_run(self) -> int:
+        """Pages of the longest free run."""
+        ...
+
     async def grant_access(self, gfn: int, *, readonly: bool) -> int: ...
 
     def end_access(self, reference: int) -> bool: ...
@@ -122,6 +126,10 @@ class GuestMachine(Protocol):
 
     async def vmcall(self, number: int, *arguments: int) -> int:
         """Enter the hypervisor by number (`sw.xen.xen.Hypercall`): 0 or more, or a negative `sw.xen.errno.Errno`."""
+        ...
+
+    def vmcall_now(self, number: int, *arguments: int) -> int:
+        """As `vmcall`, for an operation that never waits for hardware."""
         ...
 
     @property

@@ -12,6 +12,7 @@ from sw.guest.checksum import verify_transport
 from sw.guest.device_pages import DevicePages
 from sw.guest.machine import GuestMachine, ReceiveSetup
 from sw.platform import PAGE_SHIFT, PAGE_SIZE
+from sw.xen.myri import ValidatedRing
 
 BUDGET: Final = 64
 """Frames that one poll takes at most."""
@@ -115,9 +116,12 @@ class ReceivedFrame(NamedTuple):
 class BufferRing:
     """One ring of receive buffers. Buffer n always stands in slot n: it is posted again as soon as it is empty."""
 
-    def __init__(self, machine: GuestMachine, form: Form, entries: int, size: int) -> None:
-        """`size` in bytes, what one buffer holds with its pad."""
+    def __init__(
+        self, machine: GuestMachine, form: Form, entries: int, size: int, validated: tuple[int, ValidatedRing] | None
+    ) -> None:
+        """`size` in bytes, what one buffer holds with its pad. `validated`: endpoint and ring of that mode."""
         self._machine = machine
+        self._validated = validated
         self._form = form
         self.entries = entries
         self.size = size
@@ -134,6 +138,8 @@ class BufferRing:
         self.released = 0
         """Index before which every buffer is empty again."""
         self._early: set[int] = set()
+        self.starved = False
+        """VALIDATED: the hypervisor had no room for all that was posted last."""
         self.posts = 0
         """Times that buffers were handed over."""
 
@@ -147,8 +153,8 @@ class BufferRing:
             self.views.append(self._machine.memory.page(page)[offset : offset + self.size])
             addresses.append(_ENTRY.pack(pages.addresses[page] + offset))
         self._slots = b"".join(addresses)
-        if self._form is Form.FETCHED:
-            ring = await pages.map_run(1, readonly=True)
+        if self._form is Form.FETCHED and self._validated is None:
+            ring = await pages.map_run(1, readonly=True, ring=True)
             self._machine.memory.write(ring << PAGE_SHIFT, self._slots)
             self.base = pages.addresses[ring]
 
@@ -176,6 +182,8 @@ class BufferRing:
             self._post(free if self._form is Form.FETCHED else free & -_GROUP)
 
     def _post(self, count: int) -> None:
+        if self._validated is not None:
+            count = self._enqueue(*self._validated, count)
         first, self.posted = self.posted, self.posted + count
         self.posts += 1
         if self._form is Form.FETCHED:
@@ -191,6 +199,16 @@ class BufferRing:
             write(self._window + at, group[: ReceiveBuffer.ADDR_LO] + _NOT_VALID + group[ReceiveBuffer.BYTES : half])
             write(self._window + at + half, group[half:])
             write(self._window + at + ReceiveBuffer.ADDR_LO, low)
+
+
+    def _enqueue(self, endpoint: int, ring: ValidatedRing, count: int) -> int:
+        """Have buffers checked and pinned; how many there was room for."""
+        size = ReceiveBuffer.BYTES
+        slots = [(self.posted + n & self.entries - 1) * size for n in range(count)]
+        entries = b"".join(self._slots[at : at + size] for at in slots)
+        done = self._machine.hypercall.endpoint_enqueue(endpoint, ring, entries)
+        self.starved = done < count
+        return done
 
 
 @dataclass
@@ -218,15 +236,21 @@ class ReceiveCounts:
 class Receiver:
     """Receive side of one open endpoint. One user at a time."""
 
-    def __init__(self, machine: GuestMachine, config: ReceiveConfig) -> None:
+    def __init__(self, machine: GuestMachine, config: ReceiveConfig, validated: int | None = None) -> None:
+        """`validated`: the endpoint's number, in that mode."""
         self._machine = machine
+        self._validated = validated
         self.config = config
         self._signal = machine.signal()
         # A frame takes at least one buffer: with as many entries as buffers no queue can overflow.
         self._queue_entries = 2 * config.entries
         self._queues: list[_Queue] = []
-        self._small = BufferRing(machine, config.form, config.entries, config.small + PAD) if config.small else None
-        self._big = BufferRing(machine, config.form, config.entries, config.big_bytes)
+        small = None if validated is None else (validated, ValidatedRing.SMALL)
+        big = None if validated is None else (validated, ValidatedRing.BIG)
+        self._small = (
+            BufferRing(machine, config.form, config.entries, config.small + PAD, small) if config.small else None
+        )
+        self._big = BufferRing(machine, config.form, config.entries, config.big_bytes, big)
         self._arm = 0
         self._turn = 0
         self._running = False
@@ -240,7 +264,7 @@ class Receiver:
         per_queue = -(-self._queue_entries * _CPL // PAGE_SIZE)
         bases = []
         for number in range(config.queues):
-            gfn = await pages.map_run(per_queue, readonly=False)
+            gfn = await pages.map_run(per_queue, readonly=False, ring=True)
             memory = [self._machine.memory.page(gfn + n) for n in range(per_queue)]
             for page in memory:
                 # Phase 0: nothing has arrived on the first lap.
@@ -300,6 +324,7 @@ class Receiver:
         deadline = self._machine.now() + timeout_ns
         while True:
             frames = self.poll(budget)
+            await self.replenish()
             left = deadline - self._machine.now()
             if frames or left <= 0 or not self._running:
                 return frames
@@ -308,6 +333,13 @@ class Receiver:
                 await self._signal.wait(left)
             else:
                 await self._until_entry(left)
+
+    async def replenish(self) -> None:
+        """Post what `poll` could not: the hypervisor unpins used buffers first (VALIDATED; else nothing to do)."""
+        if self._validated is not None and any(ring.starved for ring in self.rings()):
+            await self._machine.hypercall.endpoint_retire(self._validated)
+            for ring in self.rings():
+                ring.refill()
 
     def arm(self) -> None:
         """Ask for one interrupt, from the first entries not yet seen on: at once if there are some already."""

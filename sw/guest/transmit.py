@@ -14,6 +14,7 @@ from sw.guest.machine import GuestMachine
 from sw.guest.send_buffers import Piece, SendBuffers
 from sw.guest.tso import tso_chain
 from sw.platform import PAGE_SHIFT, PAGE_SIZE, PlatformTimeoutError
+from sw.xen.myri import ValidatedRing
 
 MAX_PIECES: Final = 12
 STOP_BELOW: Final = MAX_PIECES + 1
@@ -111,6 +112,7 @@ class Transmitter:
         self._doorbell = 0
         self._window = 0
         self._cq_base = 0
+        self._validated = False
         self._device_pages: dict[int, int] | None = None
         self._ring_pages: list[memoryview] = []
         self._cq_pages: list[memoryview] = []
@@ -119,6 +121,10 @@ class Transmitter:
     def _reset_transmit(self) -> None:
         self._producer = 0
         self._consumer = 0
+        self._retired = 0
+        """Slots before it are free for new descriptors: all that have completed, unless VALIDATED."""
+        self._batch = bytearray()
+        """Descriptors that the hypervisor is to check (VALIDATED)."""
         self._rung = 0
         self._cq_index = 0
         self._stopped = True
@@ -212,7 +218,7 @@ class Transmitter:
         if len(chain) > self._ring:
             self._buffers.undo(held)
             raise NicError(f"TSO packet of {len(chain)} pieces: the send ring has {self._ring} slots")
-        if len(chain) > self._ring - self._producer + self._consumer:
+        if len(chain) > self._ring - self._producer + self._retired:
             self._buffers.undo(held)
             self._stopped = True
             return False
@@ -223,6 +229,11 @@ class Transmitter:
     def kick(self) -> None:
         """Ring the doorbell for what was queued since the last one (FETCHED; nothing to do otherwise)."""
         if self.form is SendForm.FETCHED and self._rung != self._producer:
+            if self._batch:
+                batch, self._batch = bytes(self._batch), bytearray()
+                done = self._machine.hypercall.endpoint_enqueue(self.endpoint, ValidatedRing.SEND, batch)
+                if done * _SLOT != len(batch):
+                    raise NicError(f"endpoint {self.endpoint}: {done} of {len(batch) // _SLOT} descriptors found room")
             self._rung = self._producer
             self._machine.mmio_write(self._doorbell, _DOORBELL.pack(self._producer & 0xFFFF))
 
@@ -265,9 +276,11 @@ class Transmitter:
             self._cq_index = entry
             self.bytes_sent += octets
             self._consumer += slots
+            if not self._validated:
+                self._retired = self._consumer
             if released:
                 self._buffers.free(released)
-            if self._stopped and not self.halted and self._has_room():
+            if self._stopped and not self.halted and self._has_room(self._retired):
                 self._stopped = False
         return done
 
@@ -281,6 +294,9 @@ class Transmitter:
         deadline = self._machine.now() + timeout_ns
         while self._stopped:
             self._check_halted()
+            if self._retired != self._consumer and self._has_room(self._consumer):
+                await self._retire()
+                continue
             wanted = self._producer - self._ring + self._wake_at
             freed = self._consumer
             nth = 0
@@ -319,12 +335,21 @@ class Transmitter:
             f"({len(self._chains)} frames in flight)"
         )
 
+    async def _retire(self) -> None:
+        """Have the hypervisor unpin what has completed (VALIDATED): its slots are free again."""
+        consumer = self._consumer
+        await self._machine.hypercall.endpoint_retire(self.endpoint)
+        self._retired = consumer
+        if not self.halted and self._has_room(consumer):
+            self._stopped = False
+
     def _check_halted(self) -> None:
         if self.halted:
             raise NicHaltedError(f"endpoint {self.endpoint} halted with {len(self._chains)} frames in flight")
 
-    def _has_room(self) -> bool:
-        free = self._ring - self._producer + self._consumer
+    def _has_room(self, freed: int) -> bool:
+        """Would the queue run again if slots before `freed` were free?"""
+        free = self._ring - self._producer + freed
         return free >= self._wake_at and len(self._chains) <= self._cq // 2
 
     def _accept(self, count: int, held: int) -> None:
@@ -333,7 +358,7 @@ class Transmitter:
         self._producer = producer
         self._chains.append((count, held))
         self.frames_accepted += 1
-        if self._ring - producer + self._consumer < STOP_BELOW or len(self._chains) >= self._cq:
+        if self._ring - producer + self._retired < STOP_BELOW or len(self._chains) >= self._cq:
             self._stopped = True
 
     def _queue_inline(self, pieces: Sequence[Piece], checksum: tuple[int, int] | None) -> int:
@@ -365,7 +390,9 @@ class Transmitter:
             if checksum is not None:
                 control |= _CKSUM | checksum[0] << _START_S
                 length |= checksum[1] << _FIELD_S
-            if self.form is SendForm.FETCHED:
+            if self._validated:
+                self._batch += _DESCRIPTOR.pack(address, length, control)
+            elif self.form is SendForm.FETCHED:
                 page = self._ring_pages[slot // _SLOTS_PER_PAGE]
                 _DESCRIPTOR.pack_into(page, slot % _SLOTS_PER_PAGE * _SLOT, address, length, control)
             else:
@@ -378,6 +405,9 @@ class Transmitter:
 
     def _queue_chain(self, chain: list[bytes]) -> None:
         """Write descriptors from the producer on."""
+        if self._validated:
+            self._batch += b"".join(chain)
+            return
         if self.form is not SendForm.FETCHED:
             self._push(b"".join(chain))
             return

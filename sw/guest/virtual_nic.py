@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sw.abi.registers import Aperture, Form, Status
+from sw.abi.registers import Aperture, Form, Mode, Status
 from sw.guest.device_pages import DevicePages
 from sw.guest.machine import EndpointGrant, GuestMachine
 from sw.guest.receive import (
@@ -98,6 +98,7 @@ class VirtualNic(Transmitter):
             Form.FETCHED if fetched else Form.PUSHED, config.form if config is not None else None
         )
         self._endpoint = grant
+        self._validated = grant.mode is Mode.VALIDATED
         self._reset_transmit()
         self._pages = DevicePages(machine, grant)
         ring, cq, buffers = await self._map_transmit(self._pages, fetched=fetched)
@@ -107,7 +108,7 @@ class VirtualNic(Transmitter):
         self._window = grant.aperture + Aperture.SEND_RING
         setup = None
         if config is not None:
-            self._receiver = Receiver(machine, config)
+            self._receiver = Receiver(machine, config, grant.endpoint if self._validated else None)
             setup = await self._receiver.map(self._pages)
             if config.queues > 1:
                 table = [n % config.queues for n in range(RSS_TABLE_ENTRIES)]
@@ -151,13 +152,14 @@ class VirtualNic(Transmitter):
         memory = self._machine.memory
         ring_pages = self.ring_bytes // PAGE_SIZE if fetched else 0
         cq_pages = self.cq_bytes // PAGE_SIZE
-        ring = await pages.map_run(ring_pages, readonly=True)
-        cq = await pages.map_run(cq_pages, readonly=False)
+        # Of a validated endpoint the hypervisor has the send ring.
+        ring = await pages.map_run(0 if self._validated else ring_pages, readonly=True, ring=True)
+        cq = await pages.map_run(cq_pages, readonly=False, ring=True)
         buffers = await pages.map_run(self._buffer_pages, readonly=True)
         identity = all(address == gfn << PAGE_SHIFT for gfn, address in pages.addresses.items())
         self._device_pages = None if identity else pages.addresses
         self.ring_gfn = ring
-        self._ring_pages = [memory.page(ring + n) for n in range(ring_pages)]
+        self._ring_pages = [memory.page(ring + n) for n in range(ring_pages if ring else 0)]
         self._cq_base = cq << PAGE_SHIFT
         self._cq_pages = [memory.page(cq + n) for n in range(cq_pages)]
         for page in self._cq_pages:
@@ -187,6 +189,10 @@ class VirtualNic(Transmitter):
     async def receive(self, timeout_ns: int, budget: int = BUDGET) -> list[ReceivedFrame]:
         """Frames, at least one; none after `timeout_ns` of simulated time, or when the NIC is closed meanwhile."""
         return await self.receiver.receive(timeout_ns, budget)
+
+    async def replenish(self) -> None:
+        """Give the NIC the buffers that `poll` could not hand over: in mode VALIDATED that may wait for hardware."""
+        await self.receiver.replenish()
 
     async def set_moderation(self, ns: int, frames: int = 0) -> None:
         """Interrupt `ns` after the first completion or with the `frames`-th (0: by time alone); `ns` 0: at once."""

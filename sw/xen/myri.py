@@ -25,6 +25,8 @@ class MyriOp(IntEnum):
     MULTICAST = 9
     FILTER = 10
     STATISTICS = 11
+    ENQUEUE = 12
+    RETIRE = 13
 
 
 class MapFlag(IntFlag):
@@ -38,6 +40,14 @@ class FilterFlag(IntFlag):
 
     PROMISCUOUS = 1
     ALL_MULTICAST = 2
+
+
+class ValidatedRing(IntEnum):
+    """`ring` of ENQUEUE."""
+
+    SEND = 0
+    SMALL = 1
+    BIG = 2
 
 
 SEND_ONLY: Final = 0xFF
@@ -76,3 +86,7 @@ STATISTICS_NAMES: Final = (
     "rx_dropped_refused",
     "tx_dropped_spoofed",
 )
+ENQUEUE: Final = struct.Struct("<IIIIQ")
+"""endpoint, ring, count, 0, guest address of `count` send descriptors or receive buffers with guest-physical addresses."""
+ENQUEUE_MAX: Final = 512
+"""Entries of one ENQUEUE."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import time
-import zlib
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from sw.abi.registers import Form, TraceKind
 from sw.guest.virtual_nic import ReceiveConfig, SendForm, VirtualNic
 from tb.bench.cases import CASE_VARIABLE, CASES, RECEIVE_ENTRIES, RESULT, Case, Measurement, Traffic
 from tb.cosim.platform import HostConfig, RtlPlatform
+from tb.ethernet import on_line
 from tb.ledger.decode import EndpointSetup, decode
 from tb.ledger.latency import nic_share
 from tb.ledger.receive import Delivery, decode_receive
@@ -152,7 +152,3 @@ async def receive_all(nic: VirtualNic, frames: int) -> None:
 def frame(case: Case, to: bytes, source: bytes) -> bytes:
     """A frame of the case's length, without FCS."""
     return (to + source + b"\x88\xb5" + bytes(n % 251 for n in range(case.frame_bytes)))[: case.frame_bytes]
-
-
-def on_line(data: bytes) -> bytes:
-    return data + zlib.crc32(data).to_bytes(4, "little")

@@ -6,7 +6,7 @@ import struct
 from collections import deque
 from typing import Final
 
-from sw.abi.registers import Aperture, Form, NicControl, ReceiveBuffer, SendDescriptor, Status
+from sw.abi.registers import Aperture, Form, Mode, NicControl, ReceiveBuffer, SendDescriptor, Status
 from sw.platform import PAGE_SIZE
 from tb.model.dma import Dma
 
@@ -152,6 +152,8 @@ class Endpoint:
         self.consumer = 0
         self.cq_index = 0
         self.halted = False
+        self.stale = False
+        """Halted for a stale descriptor or buffer: it does not receive, either."""
         self.error = 0
         self.queued = False
         self.fetched: deque[bytes] = deque()
@@ -160,7 +162,8 @@ class Endpoint:
     def _reset_receive(self) -> None:
         control = self._words[NicControl.ENDPOINT_RX_CTRL]
         sizes = self._words[NicControl.ENDPOINT_RX_SIZES]
-        self.receives = bool(control & NicControl.ENDPOINT_RX_CTRL_ENABLE_M)
+        form = _field(control, NicControl.ENDPOINT_RX_CTRL_FORM_M, NicControl.ENDPOINT_RX_CTRL_FORM_S)
+        self.receives = bool(control & NicControl.ENDPOINT_RX_CTRL_ENABLE_M) and self._may(form)
         self.rss = bool(control & NicControl.ENDPOINT_RX_CTRL_RSS_M)
         self.queues = _field(control, NicControl.ENDPOINT_RX_CTRL_QUEUES_M, NicControl.ENDPOINT_RX_CTRL_QUEUES_S) + 1
         self.buffer_log2 = _field(
@@ -179,6 +182,12 @@ class Endpoint:
         self.rq_bases = [self._base(NicControl.ENDPOINT_RQ0_BASE_LO + 8 * n) for n in range(QUEUES)]
         self.rq_indices = [0] * QUEUES
 
+    def _may(self, form: int) -> bool:
+        """VALIDATED allows no ring that a guest could write."""
+        control = self._words[NicControl.ENDPOINT_CTRL]
+        mode = _field(control, NicControl.ENDPOINT_CTRL_MODE_M, NicControl.ENDPOINT_CTRL_MODE_S)
+        return mode != Mode.VALIDATED or form == Form.FETCHED
+
     def _base(self, low: int) -> int:
         return self._words[low] | self._words[low + 4] << 32
 
@@ -186,6 +195,11 @@ class Endpoint:
         """It stands still until it is enabled anew."""
         self.halted = True
         self.error = Status.FETCH_ERROR
+
+    def found_stale(self) -> None:
+        """Nothing of it moves until it is enabled anew."""
+        self.halted = self.stale = True
+        self.error = Status.STALE_DESCRIPTOR
 
     def read(self, register: int) -> int:
         """`register`: as of endpoint 0."""
@@ -212,7 +226,10 @@ class Endpoint:
         self._words[register] = value & _WRITABLE[register]
         if register != NicControl.ENDPOINT_CTRL:
             return False
-        enable = bool(value & NicControl.ENDPOINT_CTRL_ENABLE_M)
+        form = _field(value, NicControl.ENDPOINT_CTRL_FORM_M, NicControl.ENDPOINT_CTRL_FORM_S)
+        enable = bool(value & NicControl.ENDPOINT_CTRL_ENABLE_M) and self._may(form)
+        if not enable:
+            self._words[register] &= ~NicControl.ENDPOINT_CTRL_ENABLE_M
         if enable == self.enabled:
             return False
         if enable:

@@ -44,6 +44,9 @@ GRANT_TO_WRITE: Final = 6
 myr_tlp_tx 2."""
 WRITE_TO_COMPLETION: Final = 8
 """myr_rx_completion: formed, picked, address 3, myr_tlp_tx 1, four beats of MWr 4."""
+LOOKUP: Final = 1
+"""Mode WINDOWS: myr_window_table, before each descriptor fetch, a frame's first read, each receive buffer and each write of
+completions; that of a later read is made while the one before it leaves."""
 LINK: Final = 1
 """Register of each direction of the link (myr_link)."""
 IOMMU: Final = 3
@@ -68,6 +71,8 @@ class Machine:
     mrrs: int
     read_tags: int
     ack_interval: int = 32
+    lookup: int = 0
+    """`LOOKUP` for an endpoint in mode WINDOWS."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,8 @@ def stages(form: PacketForm, length: int, pieces: Sequence[tuple[int, int]], mac
     found: dict[str, int] = {}
     if form is PacketForm.FETCHED:
         *before, last = _descriptor_fetches(ring, head % ring.entries, len(pieces), machine)
-        found["doorbell to fetch"] = DOORBELL_TO_FETCH + sum(cycles + DOORBELL_TO_FETCH for cycles in before)
+        to_fetch = DOORBELL_TO_FETCH + machine.lookup
+        found["doorbell to fetch"] = to_fetch + sum(cycles + to_fetch for cycles in before)
         found["descriptor read"] = last
         found["descriptor to grant"] = DOORBELL_TO_GRANT
     else:
@@ -207,13 +213,13 @@ def stages(form: PacketForm, length: int, pieces: Sequence[tuple[int, int]], mac
         found["copy"] = -(-length // COPY_BYTES)
         found["to wire"] = COPY_TO_WIRE
     else:
-        found["authorise"] = GRANT_TO_READ
+        found["authorise"] = GRANT_TO_READ + machine.lookup
         found["issue read"] = ISSUE
         read, late = _payload_read(pieces, machine)
         found["payload read"] = read
         found["to wire"] = DATA_TO_WIRE + late
     found["on wire"] = on_wire(length)
-    found["to completion"] = WIRE_TO_COMPLETION
+    found["to completion"] = WIRE_TO_COMPLETION + machine.lookup
     found["completion visible"] = LINK + IOMMU + machine.write_latency
     return found
 
@@ -247,9 +253,9 @@ def receive_stages(length: int, buffers: Sequence[tuple[int, int]], machine: Mac
     sent = [link.take(0, beats) for beats in _writes(buffers, machine.mps)]
     return {
         "arrival": on_wire(length),
-        "to buffers": LAST_TO_GRANT + len(buffers) - 1,
+        "to buffers": LAST_TO_GRANT + len(buffers) - 1 + machine.lookup * len(buffers),
         "to first write": GRANT_TO_WRITE + sent[0],
         "writes": sent[-1] - sent[0],
-        "to completion": WRITE_TO_COMPLETION,
+        "to completion": WRITE_TO_COMPLETION + machine.lookup,
         "completion visible": LINK + IOMMU + machine.write_latency,
     }

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sw.abi.registers import Aperture, Completion, Form, NicControl, SendDescriptor, Status
+from sw.abi.registers import Aperture, Completion, Form, NicControl, Refusal, SendDescriptor, Status
 from sw.platform import CYCLE_NS, PAGE_SIZE
 from tb.model.clock import Clock
-from tb.model.dma import Dma
+from tb.model.dma import Dma, plain, stale
 from tb.model.endpoint import FETCH_BATCH, Endpoint
 from tb.model.interrupts import RINGS, Interrupts
 from tb.model.iommu import ReferenceIommu
@@ -20,6 +20,7 @@ from tb.model.offload import BadOffloadError, Segmenter, TsoChain, insert_checks
 from tb.model.pci_config import APERTURE_BAR_BYTES, CONTROL_BAR_BYTES, ConfigSpace
 from tb.model.rx import FCS_BYTES, MAX_FRAME, Receiver
 from tb.model.switch import Switch
+from tb.model.windows import WINDOWS, RefusedError
 
 INLINE_MAX: Final = NicControl.LIMITS_INLINE_MAX_VALUE
 MAX_PIECES: Final = 12
@@ -34,6 +35,7 @@ WIRE_OVERHEAD: Final = 20
 _INTERRUPT_CONTROLLER: Final = 0xFEE
 """Address bits 31:20."""
 _STRIDE = APERTURE_BAR_BYTES // NicControl.ENDPOINT_COUNT
+_STATISTICS_END: Final = NicControl.STATISTICS_BASE + NicControl.STATISTICS_COUNT * NicControl.STATISTICS_STRIDE
 _SLOT = SendDescriptor.BYTES
 _DESCRIPTOR = struct.Struct(">QHHI")
 _COMPLETION = struct.Struct(">QHHI")
@@ -76,6 +78,7 @@ _WRITABLE: Final = {
     NicControl.MAC_LO: NicControl.MAC_LO_ADDRESS_M,
     NicControl.PAUSE_LIMITS: NicControl.PAUSE_LIMITS_XOFF_M | NicControl.PAUSE_LIMITS_XON_M,
 }
+_REFUSAL: Final = (NicControl.REFUSAL, NicControl.REFUSAL_ADDRESS_LO, NicControl.REFUSAL_ADDRESS_HI)
 _RECEIVE_DOORBELLS: Final = (Aperture.RX_SMALL_DOORBELL, Aperture.RX_BIG_DOORBELL)
 
 
@@ -101,6 +104,13 @@ class CompletionRecord(NamedTuple):
 
 class _FetchError(Exception):
     """The descriptor fetch faulted."""
+
+
+class _StaleError(Exception):
+    """A descriptor is stale."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
 
 
 class _ChainError(Exception):
@@ -143,6 +153,7 @@ class ReferenceNic:
         self._wire_free = 0
         """In fifths of a cycle: byte times."""
         self._enabled = False
+        self._fences = 0
         self._registers: dict[int, int] = {
             NicControl.READ_TIMEOUT: 12_500,
             NicControl.SWITCH_CTRL: 0,
@@ -269,6 +280,9 @@ class ReferenceNic:
             | READ_TAGS << NicControl.CAPS_READ_TAGS_S
             | FRAME_SLOTS << NicControl.CAPS_FRAME_SLOTS_S
             | FETCH_BATCH << NicControl.CAPS_FETCH_BATCH_S,
+            NicControl.WINDOW_LIMITS: WINDOWS,
+            # nothing here is in flight between two events
+            NicControl.FENCE: self._fences << NicControl.FENCE_ENDED_S,
             NicControl.LIMITS: INLINE_MAX | MAX_FRAME << NicControl.LIMITS_MAX_FRAME_S,
             NicControl.CTRL: int(self._enabled),
             NicControl.CYCLE_LO: cycle & 0xFFFF_FFFF,
@@ -278,6 +292,8 @@ class ReferenceNic:
         }
         if offset in fixed:
             return fixed[offset]
+        if offset in _REFUSAL:
+            return self._dma.refusals.read(offset)
         if offset in self.counters:
             return self.counters[offset] & 0xFFFF_FFFF
         return self._registers.get(offset, 0)
@@ -290,7 +306,9 @@ class ReferenceNic:
             return self._switch.read(offset)
         if NicControl.IRQ_BASE <= offset < NicControl.RSS_BASE:
             return self.interrupts.read(offset)
-        if NicControl.RSS_BASE <= offset < NicControl.BYTES:
+        if NicControl.WINDOW_BASE <= offset < NicControl.BYTES:
+            return self._dma.windows.read(offset)
+        if NicControl.RSS_BASE <= offset < _STATISTICS_END:
             return self.receiver.read(offset)
         return 0
 
@@ -300,6 +318,10 @@ class ReferenceNic:
         elif offset == NicControl.CTRL:
             self._enabled = bool(value & NicControl.CTRL_ENABLE_M)
             self._run()
+        elif offset == NicControl.REFUSAL:
+            self._dma.refusals.clear(value)
+        elif offset == NicControl.FENCE:
+            self._fences = self._fences + (value & NicControl.FENCE_START_M) & 0xFFFF
         elif offset in _WRITABLE:
             self._registers[offset] = value & _WRITABLE[offset]
             self._switch.policy = self._registers[NicControl.SWITCH_CTRL] & NicControl.SWITCH_CTRL_POLICY_M
@@ -316,7 +338,9 @@ class ReferenceNic:
             self._switch.write(offset, value)
         elif NicControl.IRQ_BASE <= offset < NicControl.RSS_BASE:
             self.interrupts.write(offset, value)
-        elif NicControl.RSS_BASE <= offset < NicControl.BYTES:
+        elif NicControl.WINDOW_BASE <= offset < NicControl.BYTES:
+            self._dma.windows.write(offset, value)
+        elif NicControl.RSS_BASE <= offset < _STATISTICS_END:
             self.receiver.write(offset, value)
 
     # --- execution -------------------------------------------------------------------------------
@@ -360,10 +384,11 @@ class ReferenceNic:
         try:
             head = self._peek(endpoint, 0)
             assert head is not None
-            (_, field, _, control) = _DESCRIPTOR.unpack(head)
+            (address, field, _, control) = _DESCRIPTOR.unpack(head)
+            self._check_fresh(endpoint, 0, address)
             if not control & _FIRST:
                 raise _ChainError(Status.BAD_DESCRIPTOR, 1)
-            if control & _NO_TSO:
+            if control & (_NO_TSO | _INLINE):
                 chain = self._take_chain(endpoint, head)
                 if chain is None:
                     return False
@@ -373,11 +398,18 @@ class ReferenceNic:
                     payload = insert_checksum(payload, control >> _START_S & 0xFF, field)
                 frames.append(payload)
             else:
-                tso = walk_tso(lambda n: self._peek(endpoint, n), lambda n: self._present(endpoint, n))
+                tso = walk_tso(
+                    lambda n: self._peek(endpoint, n),
+                    lambda n: self._present(endpoint, n),
+                    lambda n, address: self._stale(endpoint, n, address),
+                )
                 if tso is None:
                     return False
                 slots = tso.slots
                 status = self._segment(endpoint, tso, frames)
+                if tso.stale is not None:
+                    self._found_stale(endpoint, tso.stale)
+                    status = Status.STALE_DESCRIPTOR
         except _ChainError as error:
             status, slots = error.status, error.slots
         except BadOffloadError:
@@ -385,34 +417,27 @@ class ReferenceNic:
         except _FetchError:
             status = Status.FETCH_ERROR
             endpoint.halted = True
+        except _StaleError as error:
+            self._found_stale(endpoint, error.address)
+            status, slots = Status.STALE_DESCRIPTOR, 0
         self._consume(endpoint, slots)
         self._send(endpoint, status, frames)
         return not endpoint.halted
 
     def _segment(self, endpoint: Endpoint, chain: TsoChain, frames: list[bytes]) -> Status:
         """Frames of a TSO chain: where it fails, those before are good."""
-        status = Status.BAD_OFFLOAD if chain.broken else Status.OK
-        try:
-            header = b"".join(self._read(endpoint, *piece) for piece in chain.header)
-        except _ChainError as error:
-            return error.status
-        payload = b""
-        try:
-            payload = b"".join(self._read(endpoint, *piece) for piece in chain.payload)
-        except _ChainError as error:
-            status = error.status
-        if not payload:
-            return status
-        segmenter = Segmenter(header, chain.start)
-        for number, offset in enumerate(range(0, len(payload), chain.mss)):
-            data = payload[offset : offset + chain.mss]
-            last = offset + chain.mss >= len(payload)
-            if status is not Status.OK and len(data) < chain.mss:
-                break
-            if len(header) + len(data) > MAX_FRAME:
-                return Status.BAD_OFFLOAD
-            frames.append(segmenter.segment(number, offset, data, last=last and status is Status.OK))
-        return status
+        offset = 0
+        for number, pieces in enumerate(chain.segments):
+            try:
+                # every segment reads the header again
+                header = b"".join(self._read(endpoint, *piece) for piece in chain.header)
+                data = b"".join(self._read(endpoint, *piece) for piece in pieces)
+            except _ChainError as error:
+                return error.status
+            last = not chain.broken and chain.stale is None and number == len(chain.segments) - 1
+            frames.append(Segmenter(header, chain.start).segment(number, offset, data, last=last))
+            offset += len(data)
+        return Status.BAD_OFFLOAD if chain.broken else Status.OK
 
     def _send(self, endpoint: Endpoint, status: Status, frames: list[bytes]) -> None:
         """Frames of one chain through the switch and on their way."""
@@ -458,7 +483,7 @@ class ReferenceNic:
             if slot is None:
                 return None
             chain.append(slot)
-        if control & _UNSUPPORTED:
+        if control & _UNSUPPORTED or not control & _NO_TSO:
             raise _ChainError(Status.UNSUPPORTED, count)
         if inline:
             if not 1 <= length <= INLINE_MAX:
@@ -466,6 +491,19 @@ class ReferenceNic:
             if count != 1 + -(-length // _SLOT):
                 raise _ChainError(Status.BAD_DESCRIPTOR, count)
         return chain
+
+    @staticmethod
+    def _stale(endpoint: Endpoint, ahead: int, address: int) -> bool:
+        """Is the address of slot `consumer + ahead` too old?"""
+        return stale(endpoint.mode, address, endpoint.consumer + ahead)
+
+    def _check_fresh(self, endpoint: Endpoint, ahead: int, address: int) -> None:
+        if self._stale(endpoint, ahead, address):
+            raise _StaleError(address)
+
+    def _found_stale(self, endpoint: Endpoint, address: int) -> None:
+        self._dma.refusals.record(endpoint.number, RefusedError(Refusal.STALE, address), write=False)
+        endpoint.found_stale()
 
     @staticmethod
     def _present(endpoint: Endpoint, ahead: int) -> bool:
@@ -502,9 +540,11 @@ class ReferenceNic:
         total = 0
         parts: list[tuple[int, int]] = []
         for n, descriptor in enumerate(chain):
+            address, _, length, _ = _DESCRIPTOR.unpack(descriptor)
+            self._check_fresh(endpoint, n, address)
             if not self._present(endpoint, n):
                 raise _ChainError(Status.BAD_DESCRIPTOR, slots)
-            address, _, length, _ = _DESCRIPTOR.unpack(descriptor)
+            address = plain(endpoint.mode, address)
             total += length
             if length == 0 or total > MAX_FRAME:
                 raise _ChainError(Status.BAD_LENGTH, slots)
@@ -523,6 +563,7 @@ class ReferenceNic:
 
     def _read(self, endpoint: Endpoint, address: int, length: int) -> bytes:
         """One piece of a TSO chain."""
+        address = plain(endpoint.mode, address)
         if not self._dma.allowed(endpoint, address, length):
             raise _ChainError(Status.NOT_AUTHORISED, 0)
         data = self._dma.read(endpoint, address, length)

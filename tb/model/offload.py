@@ -25,8 +25,10 @@ _LAST: Final = SendDescriptor.CONTROL_CKSUM_M
 _CHOP: Final = SendDescriptor.CONTROL_NO_TSO_M
 _PAYLOAD: Final = SendDescriptor.CONTROL_TSO_PLD_M
 _NEVER: Final = SendDescriptor.CONTROL_INLINE_M | SendDescriptor.CONTROL_RESERVED_M
-_NOT_IN_HEADER: Final = _NEVER | _LAST | _CHOP | _PAYLOAD
+_NOT_IN_HEADER: Final = _NEVER | _CHOP | _PAYLOAD
 _TCP: Final = 6
+_FRAGMENT: Final = 0x3FFF
+"""More fragments, or an offset."""
 _FIN_PSH: Final = 0x09
 _CWR: Final = 0x80
 
@@ -43,6 +45,10 @@ def insert_checksum(frame: bytes, start: int, at: int) -> bytes:
     return frame[:at] + value.to_bytes(2, "big") + frame[at + 2 :]
 
 
+Piece = tuple[int, int]
+"""Address and length."""
+
+
 @dataclass
 class TsoChain:
     """Descriptors of one chain."""
@@ -50,17 +56,25 @@ class TsoChain:
     mss: int
     start: int
     """cksum_offset of its first descriptor."""
-    header: list[tuple[int, int]] = field(default_factory=list)
-    """Address and length of each piece."""
-    payload: list[tuple[int, int]] = field(default_factory=list)
-    """Of a chain that breaks the rules: what comes before."""
+    header: list[Piece] = field(default_factory=list)
+    segments: list[list[Piece]] = field(default_factory=list)
+    """Payload of each; of a chain that breaks the rules: of those before."""
     slots: int = 0
     """Descriptors that the chain uses."""
     broken: bool = False
+    stale: int | None = None
+    """Address of a stale descriptor: `segments` are those before it."""
 
 
 class _Broken(Exception):
     """The chain breaks the rules at the descriptor that is looked at."""
+
+
+class _Stale(Exception):
+    """The descriptor that is looked at is stale."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
 
 
 class _Missing(Exception):
@@ -70,108 +84,154 @@ class _Missing(Exception):
 class _Walk:
     """From the head of a chain to its end, by the counts and flags of its descriptors."""
 
-    def __init__(self, peek: Callable[[int], bytes | None], valid: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        peek: Callable[[int], bytes | None],
+        valid: Callable[[int], bool],
+        stale: Callable[[int, int], bool],
+        chain: TsoChain,
+    ) -> None:
         self._peek = peek
         self._valid = valid
-        self.at = 0
+        self._stale = stale
+        self._chain = chain
+        self._offset = 0
+        """Bytes of the next descriptor that earlier segments have had."""
+        self._header_bytes = 0
+        self.at = 1
+        """Next descriptor."""
         self.end: int | None = None
         """Descriptors of the chain, once its TSO_LAST has been seen."""
 
     def get(self, n: int) -> tuple[int, int, int, int]:
+        """Address, length, rdma_count and flags of descriptor `n`."""
         descriptor = self._peek(n)
         if descriptor is None:
             raise _Missing
         if not self._valid(n):
             raise _Broken
-        return _DESCRIPTOR.unpack(descriptor)
+        address, _, length, control = _DESCRIPTOR.unpack(descriptor)
+        if self._stale(n, address):
+            raise _Stale(address)
+        return address, length, control >> _COUNT_S & 0xFF, control
 
-    def header(self, chain: TsoChain, count: int) -> None:
-        if not 1 <= count <= MAX_HEADER_PIECES or not 1 <= chain.mss <= MAX_FRAME:
+    def chain(self) -> None:
+        """The whole of it."""
+        _, _, front, control = self.get(0)
+        header_only = control & _HEADER_PIECE and not control & _NOT_IN_HEADER
+        if not header_only or not 1 <= front <= MAX_HEADER_PIECES or not 1 <= self._chain.mss <= MAX_FRAME:
             raise _Broken
-        total = 0
-        for n in range(count):
-            address, _, length, control = self.get(n)
-            total += length
+        self.at = front
+        touched = self._look()
+        self._header(front)
+        while not self._segment(touched):
+            touched = self._look()
+
+    def _look(self) -> int:
+        """Descriptors that the next segment touches, by the one in which it starts; they must all be there."""
+        _, length, count, control = self.get(self.at)
+        inside = length - self._offset >= self._chain.mss if self._offset else bool(control & _CHOP)
+        touched = 1 if inside else count
+        starts = self._offset or control & _FIRST
+        if not control & _PAYLOAD or control & _NEVER or self._offset >= length or not starts:
+            raise _Broken
+        if not touched or self.at + touched > MAX_CHAIN:
+            raise _Broken
+        if self._peek(self.at + touched - 1) is None:
+            raise _Missing
+        return touched
+
+    def _header(self, front: int) -> None:
+        for n in range(front):
+            address, length, _, control = self.get(n)
+            self._header_bytes += length
             if not control & _HEADER_PIECE or control & _NOT_IN_HEADER or bool(control & _FIRST) != (n == 0):
                 raise _Broken
-            if not length or total > MAX_HEADER:
+            if not length or self._header_bytes > MAX_HEADER:
                 raise _Broken
-            chain.header.append((address, length))
-            self.at = n + 1
+            self._chain.header.append((address, length))
 
-    def payload(self, chain: TsoChain) -> None:
-        room, begin, count = chain.mss, self.at, 0
-        while self.end is None or self.at < self.end:
-            address, _, length, control = self.get(self.at)
-            declared = control >> _COUNT_S & 0xFF
-            opens = room == chain.mss
-            cuts = length > room
-            if not control & _PAYLOAD or control & _NEVER or not length or not declared:
+    def _segment(self, touched: int) -> bool:
+        """One segment, which must end with the last of `touched` descriptors; True at the chain's end."""
+        room, pieces = self._chain.mss, list[Piece]()
+        while True:
+            address, length, count, control = self.get(self.at)
+            rest = length - self._offset
+            take = min(rest, room)
+            size = self._header_bytes + self._chain.mss - room + take
+            if not control & _PAYLOAD or control & _NEVER or rest <= 0 or not count or size > MAX_FRAME:
                 raise _Broken
-            if bool(control & _FIRST) != opens or bool(control & _CHOP) != cuts:
-                raise _Broken
-            # TSO_LAST: from the last start or cut of a segment to the end
-            last = bool(control & _LAST)
-            if (not last or opens or cuts) if self.end is not None else (last and not (opens or cuts)):
-                raise _Broken
-            if cuts:
-                # the segment before the first cut ends here; those between cuts are whole inside
-                if not opens and self.at - begin + 1 != count:
+            if not self._offset:
+                self._check_flags(control, opens=not pieces, cuts=rest > room)
+            if self.end is None and control & _LAST:
+                if self.at + count > MAX_CHAIN:
                     raise _Broken
-                length_of_rest = (length - room) % chain.mss
-                room = chain.mss - length_of_rest
-                begin, count = self.at, declared
-                ends = not length_of_rest
+                end: int | None = self.at + count
             else:
-                if opens:
-                    begin, count = self.at, declared
-                room -= length
-                ends = not room
-            if last and self.end is None:
-                self.end = self.at + declared
-                if self.end > MAX_CHAIN:
-                    raise _Broken
-            self.at += 1
-            if ends:
-                if self.at - begin != count:
-                    raise _Broken
-                room = chain.mss
-            elif self.at - begin >= count and self.at != self.end:
+                end = self.end
+            drained, full = take == rest, take == room
+            over = drained and end == self.at + 1
+            if (full or over) != (touched == 1):
                 raise _Broken
-            chain.payload.append((address, length))
+            self.end = end
+            pieces.append((address + self._offset, take))
+            room -= take
+            touched -= 1
+            self._offset += take
+            if drained:
+                self.at, self._offset = self.at + 1, 0
+            if full or over:
+                self._chain.segments.append(pieces)
+                return over
+
+    def _check_flags(self, control: int, *, opens: bool, cuts: bool) -> None:
+        if bool(control & _FIRST) != opens or bool(control & _CHOP) != cuts:
+            raise _Broken
+        # TSO_LAST: from the last start or cut of a segment to the end
+        last = bool(control & _LAST)
+        if self.end is None:
+            if last and not (opens or cuts):
+                raise _Broken
+        elif not last or opens or cuts or self.at >= self.end:
+            raise _Broken
 
     def skip(self) -> None:
         """To the end of a chain that breaks the rules: its TSO_LAST, the next head or the longest chain."""
         while self.at < MAX_CHAIN and (self.end is None or self.at < self.end):
             try:
-                _, _, _, control = self.get(self.at)
+                _, _, declared, control = self.get(self.at)
             except _Broken:
                 return
             if not control & _PAYLOAD and control & (_FIRST | _CHOP):
                 return
             self.at += 1
             if control & _PAYLOAD and control & _LAST and self.end is None:
-                declared = control >> _COUNT_S & 0xFF
                 self.end = self.at - 1 + declared if 1 <= declared <= MAX_CHAIN else self.at
 
 
-def walk_tso(peek: Callable[[int], bytes | None], valid: Callable[[int], bool]) -> TsoChain | None:
-    """The TSO chain at the consumer: `peek(n)` is its descriptor n. None while it is not all there."""
-    walk = _Walk(peek, valid)
+def walk_tso(
+    peek: Callable[[int], bytes | None], valid: Callable[[int], bool], stale: Callable[[int, int], bool]
+) -> TsoChain | None:
+    """The TSO chain at the consumer: `peek(n)` is its descriptor n, `stale(n, address)` tells whether it is too old.
+
+    None while it is not all there.
+    """
     head = peek(0)
     assert head is not None
     _, mss, _, control = _DESCRIPTOR.unpack(head)
     chain = TsoChain(mss, control >> _START_S & 0xFF)
+    walk = _Walk(peek, valid, stale, chain)
     try:
         try:
-            walk.header(chain, control >> _COUNT_S & 0xFF)
-            walk.payload(chain)
+            walk.chain()
         except _Broken:
             chain.broken = True
-            walk.at = max(walk.at, 1)
             walk.skip()
     except _Missing:
         return None
+    except _Stale as found:
+        chain.stale = found.address
+        return chain
     chain.slots = walk.at
     return chain
 
@@ -187,7 +247,9 @@ class Segmenter:
             self._ipv6 = False
             self._need(self._ip + 20)
             self._tcp = self._ip + (header[self._ip] & 0xF) * 4
+            fragment = int.from_bytes(header[self._ip + 6 : self._ip + 8], "big") & _FRAGMENT
             fits = 0x45 <= header[self._ip] <= 0x4F and header[self._ip + 9] == _TCP and self._tcp == start
+            fits = fits and not fragment
         elif kind == b"\x86\xdd":
             self._ipv6 = True
             self._need(self._ip + 40)

@@ -8,7 +8,7 @@ from typing import Final
 from sw.abi.registers import NicControl
 
 APERTURE_BAR_BYTES: Final = 4 << 20
-CONTROL_BAR_BYTES: Final = 64 << 10
+CONTROL_BAR_BYTES: Final = 1 << 20
 VFS: Final = 64
 FIRST_VF_OFFSET: Final = 1
 VF_STRIDE: Final = 1

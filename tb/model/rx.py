@@ -7,14 +7,15 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from sw.abi.registers import NicControl, ReceiveCompletion, RxDrop
+from sw.abi.registers import NicControl, ReceiveCompletion, Refusal, RxDrop
 from sw.platform import CYCLE_NS
 from tb.model.clock import Clock
-from tb.model.dma import Dma
+from tb.model.dma import Dma, plain, stale
 from tb.model.endpoint import Endpoint
 from tb.model.sums import ones_sum
 from tb.model.switch import Switch
 from tb.model.toeplitz import NO_HASH, Toeplitz, flow_of
+from tb.model.windows import RefusedError
 
 MAX_FRAME: Final = NicControl.LIMITS_MAX_FRAME_VALUE
 MIN_LINE: Final = 64
@@ -150,7 +151,7 @@ class Receiver:
     ) -> RxDrop | None:
         """One endpoint's copy; or why it does not get it."""
         length = len(frame)
-        if not endpoint.enabled or not endpoint.receives:
+        if not endpoint.enabled or not endpoint.receives or endpoint.stale:
             return RxDrop.DISABLED
         if length > endpoint.max_frame:
             return RxDrop.TOO_LONG
@@ -165,8 +166,13 @@ class Receiver:
             endpoint.fetch_failed()
         pieces: list[tuple[int, bytes]] = []
         at, room, offset = 0, size - PAD if big else length, PAD
-        for address in addresses:
+        for n, named in enumerate(addresses):
             piece = frame[at : at + room]
+            address = plain(endpoint.mode, named)
+            if stale(endpoint.mode, named, first + n):
+                self._dma.refusals.record(endpoint.number, RefusedError(Refusal.STALE, named + offset), write=True)
+                endpoint.found_stale()
+                return RxDrop.REFUSED
             if not self._dma.allowed(endpoint, address + offset, len(piece), write=True):
                 return RxDrop.REFUSED
             pieces.append((address + offset, piece))

@@ -93,7 +93,7 @@ class RawEndpoint:
 
     async def enable(self, *, send_base: int | None = None, readonly_completions: bool = False) -> None:
         """Map a ring and a completion ring and enable; `send_base` replaces the ring's true address."""
-        self._ring_gfn, ring = await self.map_page(readonly=True)
+        self.ring_gfn, ring = await self.map_page(readonly=True)
         self._cq_gfn, cq = await self.map_page(readonly=readonly_completions)
         self.completion_page = cq
         await self._machine.hypercall.endpoint_enable(
@@ -120,7 +120,7 @@ class RawEndpoint:
             if self._form is Form.PUSHED:
                 self._machine.mmio_write(self.grant.aperture + Aperture.SEND_RING + at, piece)
             else:
-                self._machine.memory.write((self._ring_gfn << PAGE_SHIFT) + at, piece)
+                self._machine.memory.write((self.ring_gfn << PAGE_SHIFT) + at, piece)
         if self._form is Form.FETCHED:
             self.ring(self.index + count)
 
@@ -132,14 +132,14 @@ class RawEndpoint:
         """Nothing was ever written to the completion ring."""
         return not any(self._machine.memory.page(self._cq_gfn))
 
-    async def completion(self) -> tuple[int, int, Status]:
-        """The next completion: index, length, status. Raises `PlatformTimeoutError` after `WAIT_NS`."""
+    async def completion(self, timeout_ns: int = WAIT_NS) -> tuple[int, int, Status]:
+        """The next completion: index, length, status. Raises `PlatformTimeoutError` after `timeout_ns`."""
         lap, slot = divmod(self._entry, 1 << CQ_LOG2)
         gpa = (self._cq_gfn << PAGE_SHIFT) + slot * Completion.BYTES
         phase = bytes((0, 0, 0, lap % 2 ^ 1))
-        if not await self._machine.monitor(gpa + Completion.STATUS, phase, b"\0\0\0\x01", WAIT_NS):
+        if not await self._machine.monitor(gpa + Completion.STATUS, phase, b"\0\0\0\x01", timeout_ns):
             raise PlatformTimeoutError(
-                f"hostile guest, endpoint {self.grant.endpoint}: no completion {self._entry} within {WAIT_NS} ns"
+                f"hostile guest, endpoint {self.grant.endpoint}: no completion {self._entry} within {timeout_ns} ns"
             )
         index, length, tail = _TAIL.unpack(self._machine.memory.read(gpa + Completion.INDEX, 8))
         self._entry += 1

@@ -30,6 +30,11 @@ SERVER_LIMIT_S: Final = 20.0
 """Bound of a server's start."""
 IPERF_PORT: Final = 5201
 HTTP_PORT: Final = 8000
+CLOSE_LIMIT_S: Final = 120.0
+"""Bound of the end of connections that a program has left."""
+POLL_S: Final = 0.02
+_LISTEN: Final = "0A"
+_TIME_WAIT: Final = "06"
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)
 
@@ -77,7 +82,7 @@ def call(namespace: Namespace, *command: str, count: int = 0) -> str:
 
 @contextmanager
 def server(namespace: Namespace, port: int, *command: str, folder: Path | None = None) -> Iterator[None]:
-    """A server in the namespace, ready when somebody listens on `port`; killed at the end."""
+    """A server in the namespace, ready when somebody listens on `port`; killed at the end, with no connection open."""
     process = start(namespace, *command, folder=folder)
     try:
         deadline = time.monotonic() + SERVER_LIMIT_S
@@ -85,21 +90,41 @@ def server(namespace: Namespace, port: int, *command: str, folder: Path | None =
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
                 raise ProgramError(f"{' '.join(command)}: does not listen: {process.communicate()[1].strip()[-400:]}")
-            time.sleep(0.02)
+            time.sleep(POLL_S)
         yield
+        wait_until_closed([namespace], CLOSE_LIMIT_S)
     finally:
         process.kill()
         process.communicate()
 
 
+def wait_until_closed(namespaces: Sequence[Namespace], limit_s: float) -> None:
+    """Until no connection is open or half open: what a program left under way has arrived. Raises `ProgramError`."""
+    deadline = time.monotonic() + limit_s
+    while open_ := [
+        f"{namespace.host} {local} > {remote}"
+        for namespace in namespaces
+        for local, remote, state in _connections(namespace)
+        if state not in (_LISTEN, _TIME_WAIT)
+    ]:
+        if time.monotonic() > deadline:
+            raise ProgramError(f"connections still open after {limit_s:.0f} s: {', '.join(open_)}")
+        time.sleep(POLL_S)
+
+
 def _listens(namespace: Namespace, port: int) -> bool:
+    return any(local.endswith(f":{port:04X}") and state == _LISTEN for local, _, state in _connections(namespace))
+
+
+def _connections(namespace: Namespace) -> list[tuple[str, str, str]]:
+    """Local and remote address and state of each TCP socket, as `/proc/net/tcp` writes them."""
     with inside(namespace.name):
         lines = [
             line.split()
             for name in ("tcp", "tcp6")
             for line in Path("/proc/thread-self/net", name).read_text().splitlines()[1:]
         ]
-    return any(line[1].endswith(f":{port:04X}") and line[3] == "0A" for line in lines)
+    return [(line[1], line[2], line[3]) for line in lines]
 
 
 def ping(source: Namespace, address: str, *, size: int = 56, fragment: bool = True) -> dict[str, Any]:

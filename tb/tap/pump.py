@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import select
 import time
-import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
+from tb.ethernet import FCS_BYTES, on_line
 from tb.tap import vnet
 from tb.tap.flows import Flows
 
@@ -33,11 +33,9 @@ LINE_BYTES: Final = 32 << 10
 LINE_GBPS: Final = 10
 LINE_OVERHEAD: Final = 20
 """Preamble and gap, bytes."""
-FRAME_MIN: Final = 60
 CAPTURE_BYTES: Final = 256 << 20
 """Bytes of frames that a capture keeps: the latest ones."""
 MAC_CONTROL: Final = b"\x88\x08"
-_FCS: Final = 4
 
 
 class Tap:
@@ -236,11 +234,10 @@ class Pump:
         moved = 0
         while moved < BATCH and self._on_line_bytes < LINE_BYTES and (packet := self._wire.take()) is not None:
             self._wire.held = None
-            frame = packet.frame.ljust(FRAME_MIN, b"\0")
-            data = frame + zlib.crc32(frame).to_bytes(_FCS, "little")
+            data = on_line(packet.frame)
             self._line.wire_send(data)
-            self.flows.sent(frame, 1, now)
-            if frame[:6] in self._by_mac:
+            self.flows.sent(data[:-FCS_BYTES], 1, now)
+            if data[:6] in self._by_mac:
                 self._on_line.append(len(data))
                 self._on_line_bytes += len(data)
             begun = max(now, self._line_free_ns)
@@ -255,7 +252,7 @@ class Pump:
         for ns, data in self._left():
             self._moved += 1
             self.capture.add(ns, data)
-            frame = data[:-_FCS]
+            frame = data[:-FCS_BYTES]
             if frame[12:14] == MAC_CONTROL:
                 # a network card keeps pause frames to itself
                 self.pauses += 1

@@ -174,6 +174,8 @@ class Session:
             with self._out.status(name):
                 try:
                     seen = step.action()
+                    # Else the late bytes of one program would count as another's.
+                    programs.wait_until_closed(list(spaces.values()), programs.CLOSE_LIMIT_S)
                 except FAILED as error:
                     seen = {"failed": str(error)}
                     self._failures.append(f"{name}: {error}")

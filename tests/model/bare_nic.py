@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import NamedTuple
 
 from sw.abi.registers import Aperture, Form, Mode, NicControl
+from tb.ethernet import with_fcs
 from tb.model.platform import ModelPlatform
 
 APERTURES = 0xD000_0000
@@ -16,10 +16,6 @@ SMALL, BIG, DATA = 0x20_0000, 0x30_0000, 0x60_0000
 EACH = 0x80_0000
 """Bytes of memory of an endpoint."""
 MSIX_ENABLE = 0x8000
-
-
-def with_fcs(frame: bytes) -> bytes:
-    return frame + zlib.crc32(frame).to_bytes(4, "little")
 
 
 def mac_of(endpoint: int) -> bytes:

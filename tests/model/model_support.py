@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,12 +16,6 @@ from tb.model.platform import ModelPlatform
 
 WAIT_NS = 20_000_000
 PAGE = 4096
-
-
-def on_wire(frame: bytes) -> bytes:
-    """Padding and FCS, independently of the model."""
-    padded = frame + bytes(max(0, 60 - len(frame)))
-    return padded + zlib.crc32(padded).to_bytes(4, "little")
 
 
 def random_frames(seed: int, count: int, largest: int = 9018) -> list[bytes]:

@@ -10,8 +10,9 @@ from hypervisor_model.domains import Domain
 from hypervisor_model.hypervisor import Hypervisor
 from sw.abi.registers import Form
 from sw.guest.virtual_nic import ReceiveConfig, ReceivedFrame, SendForm, VirtualNic
+from tb.ethernet import on_line
 from tb.model.platform import ModelPlatform
-from tests.model.model_support import WAIT_NS, on_wire
+from tests.model.model_support import WAIT_NS
 
 PEER = bytes.fromhex("020000000001")
 BROADCAST = b"\xff" * 6
@@ -30,7 +31,7 @@ def frame(rng: random.Random, destination: bytes, size: int, *, source: bytes = 
 def wire(platform: ModelPlatform, frames: Sequence[bytes]) -> None:
     """Put frames on the line, with padding and FCS."""
     for data in frames:
-        platform.wire_send(on_wire(data))
+        platform.wire_send(on_line(data))
 
 
 def sum_from_14(data: bytes) -> int:

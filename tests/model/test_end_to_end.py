@@ -9,7 +9,8 @@ import pytest
 from sw.abi.registers import Form, Mode, NicControl, Status
 from sw.guest.virtual_nic import NicError, SendForm, VirtualNic
 from sw.platform import PlatformTimeoutError
-from tests.model.model_support import PAGE, WAIT_NS, frames_of, machine, on_wire, random_frames, send_all
+from tb.ethernet import on_line
+from tests.model.model_support import PAGE, WAIT_NS, frames_of, machine, random_frames, send_all
 
 FORMS = (SendForm.INLINE, SendForm.PUSHED, SendForm.FETCHED, SendForm.FETCHED)
 
@@ -36,7 +37,7 @@ def test_four_guests_in_all_forms(seed: int, ring: int) -> None:
     platform.run(all_guests())
     assert sorted(nics) == [0, 1, 2, 3]
     for endpoint, n in nics.items():
-        assert frames_of(platform, endpoint) == [on_wire(frame) for frame in shares[n]]
+        assert frames_of(platform, endpoint) == [on_line(frame) for frame in shares[n]]
         lengths = [c.length for c in platform.completions if c.endpoint == endpoint]
         assert lengths == [len(frame) for frame in shares[n]]
     assert hv.entries.data_path == 0
@@ -48,7 +49,7 @@ def test_four_guests_in_all_forms(seed: int, ring: int) -> None:
 @pytest.mark.parametrize("form", list(SendForm))
 def test_native_owner_uses_the_same_driver(form: SendForm) -> None:
     platform, hv = machine()
-    owner = hv.create_domain("owner", 256, owns_device=True)
+    owner = hv.create_domain("owner", 256, mode=Mode.NATIVE)
     other = hv.create_domain("other", 64)
     frames = random_frames(5, 300)
     nic = VirtualNic(owner, form, 1024, buffer_pages=32)
@@ -61,7 +62,7 @@ def test_native_owner_uses_the_same_driver(form: SendForm) -> None:
         await nic.close()
 
     platform.run(run())
-    assert frames_of(platform, 0) == [on_wire(frame) for frame in frames]
+    assert frames_of(platform, 0) == [on_line(frame) for frame in frames]
     assert hv.entries.data_path == 0
     assert platform.iommu.faults == 0
 
@@ -90,7 +91,7 @@ def test_pieces_of_any_alignment(form: SendForm) -> None:
         await nic.drain(WAIT_NS)
 
     platform.run(run())
-    assert frames_of(platform, 0) == [on_wire(frame) for frame in frames]
+    assert frames_of(platform, 0) == [on_line(frame) for frame in frames]
 
 
 @pytest.mark.parametrize("form", list(SendForm))
@@ -117,7 +118,7 @@ def test_queue_stops_and_wakes_and_indices_wrap(form: SendForm, ring: int) -> No
 
     platform.run(run())
     assert stops > len(frames) // ring // 2
-    assert frames_of(platform, 0) == [on_wire(frame) for frame in frames]
+    assert frames_of(platform, 0) == [on_line(frame) for frame in frames]
     slots = 6 if form is SendForm.INLINE else 1
     assert [index for index, _, _ in log] == [(n + 1) * slots & 0xFFFF for n in range(len(frames))]
 
@@ -157,7 +158,7 @@ def test_two_nics_of_one_guest_and_reopening() -> None:
             await second.close()
 
     platform.run(run())
-    expected = [on_wire(frame) for frame in frames] * 3
+    expected = [on_line(frame) for frame in frames] * 3
     assert frames_of(platform, 0) == expected and frames_of(platform, 1) == expected
     assert dom.kernel.longest_run() == free
     # one grant-table page is all that stays

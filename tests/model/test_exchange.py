@@ -1,4 +1,4 @@
-"""Frames in every direction on the reference NIC: the plans that the RTL runs, in milliseconds."""
+"""Frames in every direction on the reference NIC: the plans that the RTL runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tb.model.platform import ModelPlatform
 from tests.system import exchange
 
 
-@pytest.mark.parametrize("seed", range(1, 21))
+@pytest.mark.parametrize("seed", range(1, 13))
 def test_random_exchange(seed: int) -> None:
     plan = exchange.random_plan(seed)
     platform = ModelPlatform()

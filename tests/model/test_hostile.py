@@ -11,6 +11,7 @@ from hypervisor_model.faults import DomainCrashedError, GuestFaultError
 from sw.abi.registers import Form, NicControl, Status
 from sw.guest.virtual_nic import NicHaltedError, SendForm, VirtualNic
 from sw.xen.errno import HypercallError
+from tb.ethernet import on_line
 from tb.model import iommu as reasons
 from tests.model.model_support import (
     PAGE,
@@ -18,7 +19,6 @@ from tests.model.model_support import (
     descriptor,
     frames_of,
     machine,
-    on_wire,
     random_frames,
     send_all,
 )
@@ -89,7 +89,7 @@ def test_bad_request_ends_with_its_status_and_the_next_one_works(
     bad, good = attacker.completion(0), attacker.completion(1)
     assert (bad.status, bad.index, bad.length, bad.phase) == (status, consumed, 0, 1)
     assert (good.status, good.index, good.length, good.phase) == (Status.OK, consumed + 1, 100, 1)
-    assert frames_of(platform, attacker.number) == [on_wire(payload)]
+    assert frames_of(platform, attacker.number) == [on_line(payload)]
     assert platform.nic.counters[NicControl.FAILED_CHAINS] == 1
 
 
@@ -163,7 +163,7 @@ def test_victim_is_complete_under(attack: str) -> None:
         await hv.handle_faults()
 
     platform.run(victim_run(), attack_run())
-    assert frames_of(platform, victim.endpoint) == [on_wire(frame) for frame in frames]
+    assert frames_of(platform, victim.endpoint) == [on_line(frame) for frame in frames]
     assert victim.completions[Status.OK] == len(frames)
     assert frames_of(platform, attacker.number) == []
     assert hv.entries.data_path == 0
@@ -252,7 +252,7 @@ def test_send_ring_that_cannot_be_read_halts_the_endpoint_only() -> None:
 
     platform.run(run())
     assert nic.completions[Status.FETCH_ERROR] == 1
-    assert frames_of(platform, other.endpoint) == [on_wire(b"y" * 60)] * 100
+    assert frames_of(platform, other.endpoint) == [on_line(b"y" * 60)] * 100
 
 
 def test_chain_whose_tail_cannot_be_fetched_halts_at_its_head() -> None:

@@ -8,12 +8,14 @@ import pytest
 
 from hypervisor_model.memory import FrameAllocator
 from hypervisor_model.second_level import SecondLevelTable
-from sw.abi.registers import Form, Iommu, Status
+from hypervisor_model.spaces.iommu import IommuSpace
+from sw.abi.registers import Form, Iommu, Mode, Status
 from sw.platform import MachineMap
 from sw.xen.errno import HypercallError
+from tb.ethernet import on_line
 from tb.model import iommu as reasons
 from tb.model.platform import ModelMemory, ModelPlatform
-from tests.model.model_support import PAGE, WAIT_NS, RawEndpoint, descriptor, frames_of, machine, on_wire
+from tests.model.model_support import PAGE, WAIT_NS, RawEndpoint, descriptor, frames_of, machine
 
 PRESENT = 1
 
@@ -75,15 +77,15 @@ def test_root_and_context_entries() -> None:
     assert [n for n in range(256) if any(memory.read(context + n * 16, 16))] == [1 + guest.number]
     low, high = struct.unpack("<QQ", memory.read(context + (1 + guest.number) * 16, 16))
     endpoint = hv.endpoints.owned(guest.number, guest.domain.domid)
-    assert endpoint.table is not None
+    assert isinstance(endpoint.space, IommuSpace)
     # present, untranslated requests, root of the tables; four levels, domain id
-    assert low == endpoint.table.root << 12 | PRESENT
+    assert low == endpoint.space.table.root << 12 | PRESENT
     assert high == 2 | (1 + guest.number) << 8
 
 
 def test_native_owner_has_a_pass_through_entry_for_the_physical_function_only() -> None:
     platform, hv = machine()
-    guest = RawEndpoint(hv.create_domain("owner", 64, owns_device=True), Form.PUSHED)
+    guest = RawEndpoint(hv.create_domain("owner", 64, mode=Mode.NATIVE), Form.PUSHED)
     platform.run(guest.open())
     low, _ = struct.unpack("<QQ", platform.memory.read(platform.iommu._root + 16, 16))
     context = low & ~0xFFF
@@ -114,7 +116,7 @@ def test_superpage_carries_frames() -> None:
 
     platform.run(run())
     assert guest.completion(0).status is Status.OK
-    assert frames_of(platform, 0) == [on_wire(payload)]
+    assert frames_of(platform, 0) == [on_line(payload)]
     frame = dom.p2m.frame(first)
     assert frame is not None and hv.frames.references(frame) == 1
 
@@ -218,8 +220,8 @@ def test_stale_entry_is_visible_until_flushed_and_other_domains_keep_theirs() ->
         assert None not in before
         for guest in (first, second):
             endpoint = hv.endpoints.owned(guest.number, guest.domain.domid)
-            assert endpoint.table is not None
-            endpoint.table.unmap(guest.buffer // PAGE)
+            assert isinstance(endpoint.space, IommuSpace)
+            endpoint.space.table.unmap(guest.buffer // PAGE)
         assert (reach(first), reach(second)) == before
         await hv.iommu.invalidate(1 + first.number, [first.buffer // PAGE])
         assert (reach(first), reach(second)) == (None, before[1])

@@ -8,7 +8,8 @@ import pytest
 from scapy.utils import checksum as scapy_checksum
 
 from sw.abi.registers import Aperture, Form, NicControl, RxDrop, Status, Switch
-from tests.model.bare_nic import BIG, BIG_RING, DATA, EACH, SMALL, BareNic, mac_of, with_fcs
+from tb.ethernet import with_fcs
+from tests.model.bare_nic import BIG, BIG_RING, DATA, EACH, SMALL, BareNic, mac_of
 from tests.model.test_offload import FIRST, NO_TSO, slot
 
 BROADCAST = b"\xff" * 6

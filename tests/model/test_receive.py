@@ -6,9 +6,10 @@ import random
 
 import pytest
 
-from sw.abi.registers import Form, NicControl, RxDrop
+from sw.abi.registers import Form, Mode, NicControl, RxDrop
 from sw.guest.virtual_nic import NicError, ReceiveConfig, SendForm, VirtualNic
-from tests.model.model_support import WAIT_NS, machine, on_wire
+from tb.ethernet import on_line
+from tests.model.model_support import WAIT_NS, machine
 from tests.model.receive_support import FORMS, collect, frame, owned, receiver_nic, sum_from_14, wire
 
 IDLE_NS = 100_000
@@ -150,7 +151,7 @@ def test_no_small_buffers_at_all() -> None:
 @pytest.mark.parametrize("form", list(SendForm))
 def test_native_owner_receives_by_the_same_driver(form: SendForm) -> None:
     platform, hv = machine()
-    owner = hv.create_domain("owner", 512, owns_device=True)
+    owner = hv.create_domain("owner", 512, mode=Mode.NATIVE)
     receive_form = Form.PUSHED if form is SendForm.PUSHED else Form.FETCHED
     nic = receiver_nic(owner, ReceiveConfig(mtu=9000, form=receive_form, entries=16, queues=2), form)
     rng = random.Random(9)
@@ -290,7 +291,7 @@ def test_bad_frames_of_the_line_reach_nobody() -> None:
         await nic.open()
         good = frame(random.Random(12), nic.mac, 100)
         platform.wire_send(good + b"\0\0\0\0")
-        platform.wire_send(on_wire(good)[:63])
+        platform.wire_send(on_line(good)[:63])
         wire(platform, [good])
         assert [got.data for got in await collect(nic, 2, IDLE_NS)] == [good]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from hypervisor_model.domains import Domain
-from sw.abi.registers import Aperture, Form, NicControl, Status
+from sw.abi.registers import Aperture, Form, Mode, NicControl, Status
 from sw.guest.machine import ReceiveSetup
 from sw.guest.virtual_nic import ReceiveConfig, SendForm
 from sw.xen.errno import HypercallError
@@ -117,7 +117,7 @@ def test_buffers_that_are_not_its_own_fault_and_the_victim_is_complete(form: For
 @pytest.mark.parametrize("native", [False, True])
 def test_write_into_the_interrupt_window_is_refused(form: Form, native: bool) -> None:
     platform, hv = machine()
-    dom = hv.create_domain("attacker", 64, owns_device=native)
+    dom = hv.create_domain("attacker", 64, mode=Mode.NATIVE if native else Mode.IOMMU)
     attacker = RawReceiver(dom, form)
     rng = random.Random(2)
     messages: list[tuple[int, int]] = []

@@ -16,8 +16,9 @@ from sw.abi.registers import NicControl, Status, Switch
 from sw.guest.checksum import ones_sum
 from sw.guest.virtual_nic import NicError, ReceiveConfig, SendForm, VirtualNic
 from sw.xen.errno import HypercallError
+from tb.ethernet import on_line
 from tb.model.platform import ModelPlatform
-from tests.model.model_support import WAIT_NS, frames_of, machine, on_wire
+from tests.model.model_support import WAIT_NS, frames_of, machine
 from tests.model.receive_support import BROADCAST, PEER, collect, frame, receiver_nic, wire
 
 IDLE_NS = 100_000
@@ -70,7 +71,7 @@ def test_guest_to_guest(policy: Switch) -> None:
         assert [one.data for one in got] == (frames if inside else [])
         assert all(one.local for one in got)
         outside = policy is not Switch.VEB
-        assert frames_of(platform, sender.endpoint) == ([on_wire(data) for data in frames] if outside else [])
+        assert frames_of(platform, sender.endpoint) == ([on_line(data) for data in frames] if outside else [])
         assert sender.completions[Status.OK] == 3
 
     platform.run(run())

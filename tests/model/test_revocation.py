@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from hypervisor_model.hypervisor import Hypervisor
+from hypervisor_model.spaces.iommu import IommuSpace
 from sw.abi.registers import Form, Iommu, NicControl, Status
 from sw.guest.virtual_nic import SendForm, VirtualNic
 from sw.xen.grant_table import GrantStatus
@@ -24,9 +25,9 @@ class Recorder(ModelPlatform):
         if self.watch is None:
             return
         hv, endpoint, dfn, frame = self.watch
-        table = hv.endpoints._endpoints[endpoint].table
-        assert table is not None
-        page, offset = table._walk(dfn, 1)
+        space = hv.endpoints._endpoints[endpoint].space
+        assert isinstance(space, IommuSpace)
+        page, offset = space.table._walk(dfn, 1)
         (entry,) = struct.unpack_from("<Q", page, offset)
         self.events.append((what, bool(entry & 3), hv.frames.references(frame)))
 

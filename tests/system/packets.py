@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from scapy.layers.inet import IP, TCP, UDP
@@ -63,34 +64,54 @@ def network(rng: random.Random) -> Packet:
 class Bulk:
     """A TCP packet for TSO, and the segments that it must become."""
 
+    head: Packet
+    """Headers of the first segment, flags and all."""
     header: bytes
+    """The same with what a stack leaves in it."""
     payload: bytes
     mss: int
     cksum_offset: int
     ipv6: bool
-    segments: tuple[bytes, ...]
+
+    @property
+    def count(self) -> int:
+        """Segments."""
+        return -(-len(self.payload) // self.mss)
+
+    @cached_property
+    def segments(self) -> tuple[bytes, ...]:
+        """All frames."""
+        return tuple(self.segment(n) for n in range(self.count))
+
+    def segment(self, n: int) -> bytes:
+        """Frame `n`."""
+        one = self.head.copy()
+        if IP in one:
+            one[IP].id = (one[IP].id + n) % 65536
+        one[TCP].seq = (one[TCP].seq + n * self.mss) % (1 << 32)
+        gone = ("FP" if n < self.count - 1 else "") + ("C" if n else "")
+        one[TCP].flags = "".join(flag for flag in str(one[TCP].flags) if flag not in gone)
+        return bytes(one / Raw(self.payload[n * self.mss : (n + 1) * self.mss]))
+
+    @property
+    def tcp_offset(self) -> int:
+        """Where the TCP header starts."""
+        return len(self.header) - self.cksum_offset if self.ipv6 else self.cksum_offset
 
 
-def bulk(rng: random.Random, guest: int, mss: int, length: int) -> Bulk:
-    """Random headers, `mss` as far as a frame holds it; lengths and checksums in the header are what a stack leaves there: anything."""
+def bulk(rng: random.Random, layer: Packet, mss: int, length: int, *, longest: int = MAX_FRAME, port: int | None = None) -> Bulk:
+    """Random headers behind `layer`, `mss` as far as a frame of `longest` bytes holds it, source port `port` or any.
+
+    Lengths and checksums in the header are what a stack leaves there: anything.
+    """
     options = rng.choice([[], [("Timestamp", (rng.getrandbits(32), 7))], [("NOP", None), ("NOP", None), ("SAckOK", b"")],
                           [("Timestamp", (1, 2)), ("MSS", 1460), ("WScale", 7), ("SAckOK", b""), ("NOP", None)]])
     flags = "A" + "".join(flag for flag in "FPCEU" if rng.random() < 0.4)
-    tcp = TCP(sport=rng.randrange(65536), dport=rng.randrange(65536), seq=rng.choice([0xFFFFFF00, rng.getrandbits(32)]),
-              ack=rng.getrandbits(32), flags=flags, window=rng.randrange(65536), options=options)
-    head = link(rng, guest) / network(rng) / tcp
-    mss = min(mss, MAX_FRAME - len(head))
+    tcp = TCP(sport=rng.randrange(65536) if port is None else port, dport=rng.randrange(65536),
+              seq=rng.choice([0xFFFFFF00, rng.getrandbits(32)]), ack=rng.getrandbits(32), flags=flags, window=rng.randrange(65536), options=options)
+    head = layer / network(rng) / tcp
+    mss = min(mss, longest - len(head))
     body = rng.randbytes(length)
-    parts = [body[at : at + mss] for at in range(0, length, mss)]
-    segments = []
-    for n, part in enumerate(parts):
-        one = head.copy()
-        if IP in one:
-            one[IP].id = (head[IP].id + n) % 65536
-        one[TCP].seq = (head[TCP].seq + n * mss) % (1 << 32)
-        gone = ("FP" if n < len(parts) - 1 else "") + ("C" if n else "")
-        one[TCP].flags = "".join(flag for flag in flags if flag not in gone)
-        segments.append(bytes(one / Raw(part)))
     template = head.copy()
     if IP in template:
         template[IP].len, template[IP].chksum = rng.randrange(65536), rng.randrange(65536)
@@ -100,21 +121,22 @@ def bulk(rng: random.Random, guest: int, mss: int, length: int) -> Bulk:
     data = bytes(template)
     start = len(data) - len(bytes(template[TCP]))
     ipv6 = IPv6 in head
-    return Bulk(data, body, mss, len(data) - start if ipv6 else start, ipv6, tuple(segments))
+    return Bulk(head, data, body, mss, len(data) - start if ipv6 else start, ipv6)
 
 
-def checksum_sample(rng: random.Random, guest: int, longest: int) -> Sample:
-    """UDP or TCP over IP; the field holds the pseudo-header's sum, as a stack leaves it."""
-    head = link(rng, guest) / network(rng)
+def checksum_sample(rng: random.Random, layer: Packet, longest: int, *, port: int | None = None) -> Sample:
+    """UDP or TCP over IP behind `layer`, source port `port` or any; the field holds the pseudo-header's sum, as a stack leaves it."""
+    head = layer / network(rng)
+    source = rng.randrange(65536) if port is None else port
     if udp := rng.random() < 0.5:
-        head /= UDP(sport=rng.randrange(65536), dport=rng.randrange(65536))
+        head /= UDP(sport=source, dport=rng.randrange(65536))
     else:
-        head /= TCP(sport=rng.randrange(65536), dport=rng.randrange(65536), seq=rng.getrandbits(32), flags="PA",
+        head /= TCP(sport=source, dport=rng.randrange(65536), seq=rng.getrandbits(32), flags="PA",
                     options=rng.choice([[], [("Timestamp", (rng.getrandbits(32), 7))]]))
-    layer = UDP if udp else TCP
+    transport = UDP if udp else TCP
     body = rng.randbytes(rng.choice([1, 2, 3, rng.randint(1, max(longest - len(head), 1))]))[: max(longest - len(head), 1)]
     expected = bytes(head / Raw(body))
-    start = len(head) - len(head[layer])
+    start = len(head) - len(head[transport])
     field = start + (UDP_FIELD if udp else TCP_FIELD)
     if udp and len(body) > 2 and rng.random() < 0.2:
         # a checksum that comes out as zero

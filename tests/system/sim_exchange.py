@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cocotb
 from cocotb.handle import SimHandleBase
 from cocotb.triggers import gather
 
+from sw.abi.registers import Mode
 from sw.guest.virtual_nic import ReceivedFrame
 from tb.cosim.platform import HostConfig, RtlPlatform
 from tb.ledger.receive import decode_receive
@@ -25,13 +27,18 @@ from tests.system.sim_traffic import disturbances
 def only_wire(plan: Plan) -> Plan:
     """The first guest alone, with what concerns it."""
     sends = [s for s in plan.sends if s.source in (exchange.WIRE, 0) and not (isinstance(s.to, int) and s.to > 0)]
-    return Plan(plan.guests[:1], [s for s in sends if s.source == 0 or exchange.receivers(plan, s) <= {0}])
+    sends = [s for s in sends if s.source == 0 or exchange.receivers(plan, s) <= {0}]
+    return replace(plan, guests=plan.guests[:1], sends=sends)
 
 
+MODES = {"native": Mode.NATIVE, "windows": Mode.WINDOWS, "validated": Mode.VALIDATED}
+"""By plan; others: IOMMU."""
 PLANS: dict[str, Callable[[int], Plan]] = {
     "random": exchange.random_plan,
     "native": lambda seed: only_wire(exchange.random_plan(seed)),
     "sweep": lambda seed: exchange.sweep_plan(),
+    "windows": exchange.random_plan,
+    "validated": lambda seed: exchange.fetched(exchange.random_plan(seed)),
 }
 
 
@@ -43,7 +50,8 @@ async def run(dut: SimHandleBase) -> None:
     settings = disturbances(seed) if job["disturb"] else {}
     config = HostConfig(seed=seed, peer_pause=True, **settings)
     cocotb.log.info("plan %s seed %d guests %d frames %d %s", job["plan"], seed, len(plan.guests), len(plan.sends), settings)
-    link = {"seed": seed, "max_payload": config.mps, "max_read": config.mrrs, "owns_device": job["plan"] == "native"}
+    mode = MODES.get(job["plan"], Mode.IOMMU)
+    link = {"seed": seed, "max_payload": config.mps, "max_read": config.mrrs, "mode": mode}
     platform = RtlPlatform(dut, config)
 
     async def side_by_side(coroutines: list[Any]) -> None:
@@ -52,7 +60,7 @@ async def run(dut: SimHandleBase) -> None:
     outcome = await exchange.run(platform, side_by_side, plan, **link)
     frames = platform.wire_frames()
     check_line(frames)
-    exchange.check(plan, outcome, [f.data for f in frames if f.data[12:14] != b"\x88\x08"])
+    exchange.check(plan, outcome, [f.data for f in frames if f.data[12:14] != b"\x88\x08"], mode)
     check_ledger(plan, outcome, platform.trace())
     check_model(plan, outcome, link)
 
@@ -76,7 +84,7 @@ def check_model(plan: Plan, outcome: Outcome, link: dict[str, Any]) -> None:
     """The reference NIC gives every guest the same frames, sums, hashes and completions, and counts the same."""
     model = ModelPlatform()
     [expected] = model.run(exchange.run(model, model.gather, plan, **link))
-    exchange.check(plan, expected, [f.data for f in model.wire_frames()])
+    exchange.check(plan, expected, [f.data for f in model.wire_frames()], link["mode"])
     for ours, theirs in zip(outcome.received, expected.received, strict=True):
         def key(frame: ReceivedFrame) -> tuple[Any, ...]:
             return exchange.number_of(frame.data), frame.data, frame.checksum, frame.hash, frame.hash_kind, frame.queue

@@ -11,7 +11,7 @@ import cocotb
 from cocotb.handle import SimHandleBase
 
 from hypervisor_model.hypervisor import Hypervisor
-from sw.abi.registers import Form, NicControl
+from sw.abi.registers import Form, Mode, NicControl
 from sw.guest.virtual_nic import MAX_PIECES, SendForm, VirtualNic
 from sw.platform import PAGE_SHIFT
 from tb.cosim.platform import HostConfig, RtlPlatform
@@ -42,7 +42,7 @@ async def run(dut: SimHandleBase) -> None:
     machine = Machine(config.read_latency, config.write_latency, config.mps, config.mrrs, tags)
     checked = 0
     for form in SendForm:
-        domain = hypervisor.create_domain(form.value, 128, owns_device=native)
+        domain = hypervisor.create_domain(form.value, 128, mode=Mode.NATIVE if native else Mode.IOMMU)
         nic = VirtualNic(domain, form, RING, buffer_pages=8, buffer_alignment=1)
         await nic.open()
         ring_gpa = nic.ring_gfn << PAGE_SHIFT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import zlib
 from typing import Final
 
 import cocotb
@@ -17,6 +16,7 @@ from sw.abi.registers import NicControl, RxDrop, TraceKind
 from sw.guest.virtual_nic import SendForm, VirtualNic
 from sw.platform import CYCLE_NS
 from tb.cosim.platform import WIRE_SEND_MAX, HostConfig, RtlPlatform
+from tb.ethernet import with_fcs
 from tests.system.line import CYCLE_BYTES, GAP, PREAMBLE, check_line
 
 WAIT_NS: Final = 5_000_000
@@ -27,18 +27,13 @@ PEER: Final = bytes.fromhex("02c0ffee0001")
 GROUP: Final = bytes.fromhex("0180c2000001")
 
 
-def framed(body: bytes) -> bytes:
-    """The body with its FCS."""
-    return body + zlib.crc32(body).to_bytes(4, "little")
-
-
 def frame(rng: random.Random, length: int) -> bytes:
     """A good frame of `length` bytes with FCS, from the peer to nobody here."""
-    return framed(PEER[::-1] + PEER + b"\x88\xb5" + rng.randbytes(length - 18))
+    return with_fcs(PEER[::-1] + PEER + b"\x88\xb5" + rng.randbytes(length - 18))
 
 
 def pause(quanta: int, destination: bytes = GROUP, source: bytes = PEER) -> bytes:
-    return framed((destination + source + b"\x88\x08\x00\x01" + quanta.to_bytes(2, "big")).ljust(60, b"\0"))
+    return with_fcs((destination + source + b"\x88\x08\x00\x01" + quanta.to_bytes(2, "big")).ljust(60, b"\0"))
 
 
 async def boot(dut: SimHandleBase, *, peer_pause: bool = False) -> tuple[RtlPlatform, Hypervisor]:
@@ -159,7 +154,7 @@ async def pause_received(dut: SimHandleBase) -> None:
         await nic.drain(WAIT_NS)
         frames = platform.wire_frames()
         check_line(frames)
-        assert [f.data for f in frames] == [framed(body)] * 2
+        assert [f.data for f in frames] == [with_fcs(body)] * 2
         # back to back whatever the byte within the cycle at which the pause ended
         return cycles(platform.trace(), TraceKind.RX_LAST)[-1], frames[0].first_cycle
 

@@ -16,6 +16,7 @@ from sw.abi.registers import Form
 from sw.guest.machine import ReceiveSetup
 from sw.guest.virtual_nic import ReceiveConfig, SendForm
 from tb.cosim.platform import RtlPlatform
+from tb.ethernet import on_line
 from tb.sim.hostile import UNMAPPED
 from tests.system.attack import (
     BROADCAST,
@@ -30,7 +31,6 @@ from tests.system.attack import (
     open_all,
     seed,
 )
-from tests.system.exchange import with_fcs
 
 FRAMES: Final = 900
 LENGTHS: Final = (60, 60, 60, 126, 127, 300, 1514)
@@ -110,7 +110,7 @@ async def from_wire(dut: SimHandleBase, form: Form = Form.PUSHED) -> None:
     await open_all(platform, [*lazy, keen])
     frames, due = plan([lazy[0], keen, lazy[1], keen], PEER, broadcast_every=10)
     for data in frames:
-        platform.wire_send(with_fcs(data))
+        platform.wire_send(on_line(data))
     await keen.receive(len(due[keen]))
     assert not platform.wire_waiting()
     lost = sum([await check_lazy(guest, due[guest], LAZY.entries, LAZY.entries) for guest in lazy])
@@ -121,7 +121,7 @@ async def from_wire(dut: SimHandleBase, form: Form = Form.PUSHED) -> None:
     # who looks at its ring again is served again
     for guest in lazy:
         guest.received.clear()
-        platform.wire_send(with_fcs(again := named(guest.nic.mac + PEER + ETHERTYPE, FRAMES, 1514)))
+        platform.wire_send(on_line(again := named(guest.nic.mac + PEER + ETHERTYPE, FRAMES, 1514)))
         await guest.receive(1)
         assert [f.data for f in guest.received] == [again]
 
@@ -137,7 +137,7 @@ async def from_sibling(dut: SimHandleBase) -> None:
     await check_keen(keen, due[keen])
     assert all(f.local for f in keen.received)
     assert not any(sender.statuses) and len(sender.log) == FRAMES
-    assert [f.data for f in platform.wire_frames()] == [with_fcs(data) for data in frames if data[:6] == BROADCAST]
+    assert [f.data for f in platform.wire_frames()] == [on_line(data) for data in frames if data[:6] == BROADCAST]
     assert await counter(hypervisor, "RX_NO_BUFFER") == lost
     await check_quiet(hypervisor)
 
@@ -150,7 +150,7 @@ async def both_sides(dut: SimHandleBase) -> None:
     frames, due = plan([lazy[0], keen, lazy[1], keen], PEER, broadcast_every=1 << 20)
     inside = [named(lazy[n % 2].nic.mac + sender.nic.mac + ETHERTYPE, FRAMES + n, 60) for n in range(FRAMES)]
     for data in frames:
-        platform.wire_send(with_fcs(data))
+        platform.wire_send(on_line(data))
     await gather(sender.send(inside), keen.receive(len(due[keen])))
     await check_keen(keen, due[keen])
     lost = 0
@@ -177,7 +177,7 @@ async def send_beside(dut: SimHandleBase) -> None:
     keen = Guest(hypervisor, "keen", KEEN)
     sender = Guest(hypervisor, "sender", KEEN, form=SendForm.FETCHED)
     await open_all(platform, [keen, sender])
-    flood = [with_fcs(named(keen.nic.mac + PEER + ETHERTYPE, n, 60)) for n in range(4000)]
+    flood = [on_line(named(keen.nic.mac + PEER + ETHERTYPE, n, 60)) for n in range(4000)]
     for data in flood:
         platform.wire_send(data)
     own = [named(PEER + sender.nic.mac + ETHERTYPE, n, 1514) for n in range(40)]
@@ -197,7 +197,7 @@ async def send_beside(dut: SimHandleBase) -> None:
     await gather(send(), receive())
     cocotb.log.info("40 frames took %d ns", end[0] - start)
     left = [f.data for f in platform.wire_frames() if f.data[12:14] == ETHERTYPE]
-    assert left == [with_fcs(data) for data in own]
+    assert left == [on_line(data) for data in own]
 
 
 async def unmapped_rings(dut: SimHandleBase) -> None:
@@ -220,7 +220,7 @@ async def unmapped_rings(dut: SimHandleBase) -> None:
         (broken.domain.domid, True, UNMAPPED), (broken.domain.domid, True, UNMAPPED + 0x1000)}
     frames, due = plan([broken, keen], PEER, broadcast_every=10)
     for data in frames:
-        platform.wire_send(with_fcs(data))
+        platform.wire_send(on_line(data))
     await keen.receive(len(due[keen]))
     lost = await check_lazy(broken, due[broken], 0, 0)
     assert lost == len(due[broken]) == await counter(hypervisor, "RX_NO_BUFFER")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import zlib
 
 import cocotb
 from cocotb.handle import SimHandleBase
@@ -12,6 +11,7 @@ from cocotb.handle import SimHandleBase
 from hypervisor_model.pci import PciBus
 from sw.abi.registers import Aperture, NicControl
 from tb.cosim.platform import HostConfig, RtlPlatform
+from tb.ethernet import with_fcs
 from tb.model.sums import ones_sum
 
 ENDPOINT = 37
@@ -62,7 +62,7 @@ async def lengths_and_alignments(dut: SimHandleBase) -> None:
         entry = RQ + 16 * (number % 16)
         phase = ~(number // 16) & 1
         await platform.mmio_read(control + NicControl.ID, 4)  # behind it, all writes have arrived
-        platform.wire_send(frame + struct.pack("<I", zlib.crc32(frame)))
+        platform.wire_send(with_fcs(frame))
         for _ in range(WAIT_NS // 500):
             await cocotb.triggers.Timer(500, "ns")
             if platform.memory.read(entry + 15, 1)[0] & 3 == 2 | phase:

@@ -19,6 +19,7 @@ from sw.guest.virtual_nic import ReceiveConfig, SendForm, VirtualNic
 from sw.platform import CYCLE_NS
 from sw.xen.errno import HypercallError
 from tb.cosim.platform import RtlPlatform
+from tb.ethernet import on_line
 from tb.unit.switch.oracle import Group, Rules
 from tests.system.attack import (
     BROADCAST,
@@ -37,7 +38,6 @@ from tests.system.attack import (
     rules_of,
     seed,
 )
-from tests.system.exchange import with_fcs
 from tests.system.line import CYCLE_BYTES
 from tests.system.sim_line import QUANTUM, pause
 
@@ -90,7 +90,7 @@ class Plan:
         for guest in self.guests:
             guest.received.clear()
         for data in self.sends[WIRE]:
-            platform.wire_send(with_fcs(data))
+            platform.wire_send(on_line(data))
         sources = [WIRE, *range(len(self.guests))]
         due = [sum(len(self.expected(n, source)) for source in sources) for n in range(len(self.guests))]
         await gather(*(job for n, guest in enumerate(self.guests)
@@ -105,7 +105,7 @@ class Plan:
             assert all(f.local is (sent_by(number_of(f.data)) != WIRE) for f in guest.received)
             verdicts = [self.rules.sent(guest.nic.endpoint, classify(f), Switch.VEB) for f in self.sends[n]]
             assert guest.statuses[before[n]:] == [Status.SPOOFED if v.spoofed else Status.OK for v in verdicts]
-            left = [with_fcs(f) for f, v in zip(self.sends[n], verdicts, strict=True) if v.to_wire]
+            left = [on_line(f) for f, v in zip(self.sends[n], verdicts, strict=True) if v.to_wire]
             assert [f for f in wire if sent_by(number_of(f[:-4])) == n] == left, f"{guest.domain.name} to the wire"
             forged = sum(v.spoofed for v in verdicts)
             forged_in_all += forged
@@ -253,7 +253,7 @@ async def short_frames(dut: SimHandleBase) -> None:
         assert source.statuses == [Status.SPOOFED if v.spoofed else Status.OK for v in verdicts]
         for guest, own in zip(guests, due, strict=True):
             assert [f.data for f in guest.received] == own, guest.domain.name
-        left = [with_fcs(f) for f, v in zip(frames, verdicts, strict=True) if v.to_wire]
+        left = [on_line(f) for f, v in zip(frames, verdicts, strict=True) if v.to_wire]
         assert [f.data for f in platform.wire_frames()] == left
     await check_quiet(hypervisor)
 
@@ -268,7 +268,7 @@ async def send_only(dut: SimHandleBase) -> None:
     for frame in ((RESERVED[1] + nic.mac + CONTROL).ljust(60, b"\0"), (PEER + STRANGER + CONTROL).ljust(60, b"\0"), good):
         assert nic.send(frame)
     await nic.drain(WAIT_NS)
-    assert [f.data for f in platform.wire_frames()] == [with_fcs(good)]
+    assert [f.data for f in platform.wire_frames()] == [on_line(good)]
     assert nic.completions[Status.SPOOFED] == 2
 
 
@@ -311,7 +311,7 @@ async def pause_attack(dut: SimHandleBase) -> None:
         storm = False
         await gather(*tasks)
         wire = [f.data for f in platform.wire_frames()]
-        assert sorted(wire) == sorted(with_fcs(f) for own in good for f in own)
+        assert sorted(wire) == sorted(on_line(f) for own in good for f in own)
         both = sorted(starts(trace, siblings[0]) + starts(trace, siblings[1]))
         spans.append(both[-1] - both[WARM])
     # back to back: preamble, frame, FCS and gap of each, in whole cycles; the wire was never without a frame
@@ -348,7 +348,7 @@ async def pause_from_wire(dut: SimHandleBase) -> None:
     assert [f.data for f in receiver.received] == inside
     visible = trace[(trace["kind"] == TraceKind.RX_CPL_OUT) & (trace["endpoint"] == receiver.nic.endpoint)]
     assert int(visible["cycle"].max()) < end, "frames inside did not wait for the wire"
-    assert [f.data for f in platform.wire_frames()] == [with_fcs(f) for f in left]
+    assert [f.data for f in platform.wire_frames()] == [on_line(f) for f in left]
     assert await counter(hypervisor, "RX_PAUSE") == 1
 
 
@@ -367,7 +367,7 @@ async def line_faults(dut: SimHandleBase) -> None:
     for number in range(700):
         n = rng.randrange(2)
         data = named(guests[n].nic.mac + PEER + ETHERTYPE, number, rng.choice([60, 61, 64, 100, 200, 1514, 1518, 9018]))
-        line = with_fcs(data)
+        line = on_line(data)
         kind = rng.choice([None, None, None, *names])
         if kind is None:
             platform.wire_send(line)
@@ -381,7 +381,7 @@ async def line_faults(dut: SimHandleBase) -> None:
         elif kind is RxDrop.RUNT:
             line = line[: rng.randint(1, 63)]
         elif kind is RxDrop.OVERSIZE:
-            line = with_fcs(named(guests[n].nic.mac + PEER + ETHERTYPE, number, rng.choice([9019, 9020, 9100, 20_000])))
+            line = on_line(named(guests[n].nic.mac + PEER + ETHERTYPE, number, rng.choice([9019, 9020, 9100, 20_000])))
         elif kind is RxDrop.PAUSE:
             line = pause(rng.randrange(0xFFFF))
         platform.wire_send(line, error=kind is RxDrop.BAD_FRAMING)
@@ -415,7 +415,7 @@ async def wake_ups(dut: SimHandleBase) -> None:
             # around the time from a poll to the NIC's knowing that it is armed, and around that of an interrupt
             at += rng.choice([67, rng.randint(67, 400), rng.randint(67, 1_500), rng.randint(500, 4_000)])
             frames.append(named(guest.nic.mac + PEER + ETHERTYPE, number, rng.choice([60, 60, 200])))
-            platform.wire_send(with_fcs(frames[-1]), at)
+            platform.wire_send(on_line(frames[-1]), at)
         before = (entries.interrupts, entries.posted, entries.setup + entries.data_path + entries.faults)
         while len(guest.received) < count:
             asked = platform.now()
@@ -467,7 +467,7 @@ async def moderation(dut: SimHandleBase) -> None:
         start = platform.now() + 5_000
         frames = [named(nic.mac + PEER + ETHERTYPE, number, 60) for number in range(count)]
         for number, data in enumerate(frames):
-            platform.wire_send(with_fcs(data), start + number * gap)
+            platform.wire_send(on_line(data), start + number * gap)
         guest.received.clear()
         while len(guest.received) < count:
             fresh = await nic.receive(WAIT_NS)

@@ -12,12 +12,13 @@ from cocotb.handle import SimHandleBase
 
 from hypervisor_model.domains import Domain
 from hypervisor_model.hypervisor import Hypervisor
-from sw.abi.registers import NicControl, ReceiveBuffer
+from sw.abi.registers import Mode, NicControl, ReceiveBuffer
 from sw.guest.virtual_nic import ReceiveConfig, SendForm, VirtualNic
 from tb.cosim.platform import HostConfig, RtlPlatform
+from tb.ethernet import on_line
 from tb.ledger.receive import decode_receive
 from tb.model.latency import Machine, receive_stages
-from tests.system.exchange import PEER, with_fcs
+from tests.system.exchange import PEER
 
 ENTRIES: Final = 16
 WARM: Final = 2 * ENTRIES + 4
@@ -39,7 +40,7 @@ async def place(hypervisor: Hypervisor, platform: RtlPlatform, owner: Domain, ni
     indices = await hypervisor.endpoints.read(register)
     index = indices >> NicControl.ENDPOINT_RX_INDEX_BIG_S if big else indices & NicControl.ENDPOINT_RX_INDEX_SMALL_M
     # native owners name machine addresses, others their own
-    memory = platform.memory if owner.owns_device else owner.memory
+    memory = platform.memory if owner.mode is Mode.NATIVE else owner.memory
     entries = memory.read(ring.base, ENTRIES * ReceiveBuffer.BYTES)
     found = []
     left, pad = length, PAD
@@ -64,7 +65,7 @@ async def run(dut: SimHandleBase) -> None:
     machine = Machine(config.read_latency, config.write_latency, config.mps, config.mrrs, tags)
     guests: list[tuple[Domain, VirtualNic]] = []
     for name, mtu in [("low", 9000)] if native else [("low", 9000), ("high", 1500)]:
-        domain = hypervisor.create_domain(name, 256, owns_device=native)
+        domain = hypervisor.create_domain(name, 256, mode=Mode.NATIVE if native else Mode.IOMMU)
         receive = ReceiveConfig(mtu=mtu, entries=ENTRIES, interrupts=False)
         nic = VirtualNic(domain, SendForm.PUSHED, 64, buffer_pages=8, receive=receive)
         await nic.open()
@@ -79,7 +80,7 @@ async def run(dut: SimHandleBase) -> None:
             frame = (nic.mac + PEER + b"\x88\xb5" + rng.randbytes(size))[:size]
             buffers = await place(hypervisor, platform, domain, nic, size)
             platform.trace()
-            platform.wire_send(with_fcs(frame))
+            platform.wire_send(on_line(frame))
             [got] = await nic.receive(WAIT_NS)
             assert got.data == frame
             await platform.sleep(QUIET_NS)

@@ -36,5 +36,11 @@ def test_an_owner_of_the_whole_nic(tmp_path: Path, seed: int) -> None:
     simulate(tmp_path, "native", seed, disturb=True)
 
 
+@pytest.mark.parametrize("seed", SEEDS[:2])
+@pytest.mark.parametrize("mode", ["windows", "validated"])
+def test_modes_that_the_nic_checks(tmp_path: Path, mode: str, seed: int) -> None:
+    simulate(tmp_path, mode, seed, disturb=True)
+
+
 def test_every_length(tmp_path: Path) -> None:
     simulate(tmp_path, "sweep", 1, disturb=False)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from hypervisor_model.hypervisor import Hypervisor
-from sw.abi.registers import NicControl
+from sw.abi.registers import Mode, NicControl
 from sw.guest.virtual_nic import MAX_PIECES, SendForm, VirtualNic
 from sw.platform import Platform
 
@@ -119,8 +119,8 @@ async def send_all(nic: VirtualNic, guest: Guest) -> None:
 
 
 async def run(platform: Platform, gather: Gather, guests: list[Guest], *, seed: int, max_payload: int, max_read: int,
-              owns_device: bool = False) -> Outcome:
-    """Boot, open a NIC for each guest, send everything, close. `owns_device`: the only guest owns the NIC (native)."""
+              mode: Mode = Mode.IOMMU) -> Outcome:
+    """Boot, open a NIC for each guest, send everything, close. `mode`: its protection."""
     hypervisor = Hypervisor(platform, seed=seed, max_payload=max_payload, max_read=max_read)
     await hypervisor.boot()
     # where the link stalls half of the time a completion may take longer than the default allows
@@ -128,7 +128,7 @@ async def run(platform: Platform, gather: Gather, guests: list[Guest], *, seed: 
     outcome = Outcome()
     nics = []
     for number, guest in enumerate(guests):
-        domain = hypervisor.create_domain(f"guest{number}", 128, owns_device=owns_device)
+        domain = hypervisor.create_domain(f"guest{number}", 128, mode=mode)
         log: list[tuple[int, int, int]] = []
         outcome.completions.append(log)
         nic = VirtualNic(domain, guest.form, guest.ring, cq_entries=guest.cq, buffer_pages=24,

@@ -7,7 +7,7 @@ module myr_nic_regs (
 
         input wire s_cpuif_req,
         input wire s_cpuif_req_is_wr,
-        input wire [15:0] s_cpuif_addr,
+        input wire [18:0] s_cpuif_addr,
         input wire [31:0] s_cpuif_wr_data,
         input wire [31:0] s_cpuif_wr_biten,
         output wire s_cpuif_req_stall_wr,
@@ -27,7 +27,7 @@ module myr_nic_regs (
     //--------------------------------------------------------------------------
     logic cpuif_req;
     logic cpuif_req_is_wr;
-    logic [15:0] cpuif_addr;
+    logic [18:0] cpuif_addr;
     logic [31:0] cpuif_wr_data;
     logic [31:0] cpuif_wr_biten;
     logic cpuif_req_stall_wr;
@@ -79,6 +79,7 @@ module myr_nic_regs (
         logic MAC_HI;
         logic MAC_LO;
         logic PAUSE_LIMITS;
+        logic WINDOW_LIMITS;
         logic FRAMES;
         logic FAILED_CHAINS;
         logic AUTH_CHECKS;
@@ -102,6 +103,10 @@ module myr_nic_regs (
         logic RX_NO_BUFFER;
         logic INTERRUPTS;
         logic RX_LAST_DROP;
+        logic REFUSAL;
+        logic REFUSAL_ADDRESS_LO;
+        logic REFUSAL_ADDRESS_HI;
+        logic FENCE;
         logic EP_TABLE;
         logic PORT_TABLE;
         logic GROUP_TABLE;
@@ -109,12 +114,13 @@ module myr_nic_regs (
         logic MSIX_TABLE;
         logic RSS_TABLE;
         logic RX_STATISTICS;
+        logic WINDOW_TABLE;
     } decoded_reg_strb_t;
     decoded_reg_strb_t decoded_reg_strb;
     logic decoded_err;
     logic decoded_req_is_external;
 
-    logic [15:0] decoded_addr;
+    logic [18:0] decoded_addr;
     logic decoded_req;
     logic decoded_req_is_wr;
     logic [31:0] decoded_wr_data;
@@ -127,61 +133,69 @@ module myr_nic_regs (
         is_external = '0;
         is_valid_addr = '1; // No valid address check
         is_valid_rw = '1; // No valid RW check
-        decoded_reg_strb.ID = cpuif_req_masked & (cpuif_addr == 16'h0) & !cpuif_req_is_wr;
-        decoded_reg_strb.CAPS = cpuif_req_masked & (cpuif_addr == 16'h4) & !cpuif_req_is_wr;
-        decoded_reg_strb.LIMITS = cpuif_req_masked & (cpuif_addr == 16'h8) & !cpuif_req_is_wr;
-        decoded_reg_strb.CTRL = cpuif_req_masked & (cpuif_addr == 16'hc);
-        decoded_reg_strb.READ_TIMEOUT = cpuif_req_masked & (cpuif_addr == 16'h10);
-        decoded_reg_strb.SWITCH_CTRL = cpuif_req_masked & (cpuif_addr == 16'h14);
-        decoded_reg_strb.CYCLE_LO = cpuif_req_masked & (cpuif_addr == 16'h18) & !cpuif_req_is_wr;
-        decoded_reg_strb.CYCLE_HI = cpuif_req_masked & (cpuif_addr == 16'h1c) & !cpuif_req_is_wr;
-        decoded_reg_strb.MAC_HI = cpuif_req_masked & (cpuif_addr == 16'h20);
-        decoded_reg_strb.MAC_LO = cpuif_req_masked & (cpuif_addr == 16'h24);
-        decoded_reg_strb.PAUSE_LIMITS = cpuif_req_masked & (cpuif_addr == 16'h28);
-        decoded_reg_strb.FRAMES = cpuif_req_masked & (cpuif_addr == 16'h40) & !cpuif_req_is_wr;
-        decoded_reg_strb.FAILED_CHAINS = cpuif_req_masked & (cpuif_addr == 16'h44) & !cpuif_req_is_wr;
-        decoded_reg_strb.AUTH_CHECKS = cpuif_req_masked & (cpuif_addr == 16'h48) & !cpuif_req_is_wr;
-        decoded_reg_strb.AUTH_DENIED = cpuif_req_masked & (cpuif_addr == 16'h4c) & !cpuif_req_is_wr;
-        decoded_reg_strb.READ_ERRORS = cpuif_req_masked & (cpuif_addr == 16'h50) & !cpuif_req_is_wr;
-        decoded_reg_strb.READ_TIMEOUTS = cpuif_req_masked & (cpuif_addr == 16'h54) & !cpuif_req_is_wr;
-        decoded_reg_strb.UNEXPECTED_CPL = cpuif_req_masked & (cpuif_addr == 16'h58) & !cpuif_req_is_wr;
-        decoded_reg_strb.MMIO_DROPPED = cpuif_req_masked & (cpuif_addr == 16'h5c) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_FRAMES = cpuif_req_masked & (cpuif_addr == 16'h60) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_BAD_FCS = cpuif_req_masked & (cpuif_addr == 16'h64) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_RUNT = cpuif_req_masked & (cpuif_addr == 16'h68) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_OVERSIZE = cpuif_req_masked & (cpuif_addr == 16'h6c) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_BAD_FRAMING = cpuif_req_masked & (cpuif_addr == 16'h70) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_PAUSE = cpuif_req_masked & (cpuif_addr == 16'h74) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_OVERFLOW = cpuif_req_masked & (cpuif_addr == 16'h78) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_FILTERED_UNICAST = cpuif_req_masked & (cpuif_addr == 16'h7c) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_FILTERED_MULTICAST = cpuif_req_masked & (cpuif_addr == 16'h80) & !cpuif_req_is_wr;
-        decoded_reg_strb.TX_PAUSE = cpuif_req_masked & (cpuif_addr == 16'h84) & !cpuif_req_is_wr;
-        decoded_reg_strb.LOCAL_FRAMES = cpuif_req_masked & (cpuif_addr == 16'h88) & !cpuif_req_is_wr;
-        decoded_reg_strb.SPOOFED_FRAMES = cpuif_req_masked & (cpuif_addr == 16'h8c) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_NO_BUFFER = cpuif_req_masked & (cpuif_addr == 16'h90) & !cpuif_req_is_wr;
-        decoded_reg_strb.INTERRUPTS = cpuif_req_masked & (cpuif_addr == 16'h94) & !cpuif_req_is_wr;
-        decoded_reg_strb.RX_LAST_DROP = cpuif_req_masked & (cpuif_addr == 16'h98) & !cpuif_req_is_wr;
-        decoded_reg_strb.EP_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h4000) & (cpuif_addr <= 16'h4000 + 16'h1fff);
-        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h4000) & (cpuif_addr <= 16'h4000 + 16'h1fff);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h4000) & (cpuif_addr <= 16'h4000 + 16'h1fff);
-        decoded_reg_strb.PORT_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h6000) & (cpuif_addr <= 16'h6000 + 16'h3ff);
-        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h6000) & (cpuif_addr <= 16'h6000 + 16'h3ff);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h6000) & (cpuif_addr <= 16'h6000 + 16'h3ff);
-        decoded_reg_strb.GROUP_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h6800) & (cpuif_addr <= 16'h6800 + 16'h1ff);
-        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h6800) & (cpuif_addr <= 16'h6800 + 16'h1ff);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h6800) & (cpuif_addr <= 16'h6800 + 16'h1ff);
-        decoded_reg_strb.IRQ_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h6c00) & (cpuif_addr <= 16'h6c00 + 16'hff);
-        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h6c00) & (cpuif_addr <= 16'h6c00 + 16'hff);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h6c00) & (cpuif_addr <= 16'h6c00 + 16'hff);
-        decoded_reg_strb.MSIX_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h7000) & (cpuif_addr <= 16'h7000 + 16'h407);
-        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h7000) & (cpuif_addr <= 16'h7000 + 16'h407);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h7000) & (cpuif_addr <= 16'h7000 + 16'h407);
-        decoded_reg_strb.RSS_TABLE = cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1fff);
-        is_external |= cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1fff);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'h8000) & (cpuif_addr <= 16'h8000 + 16'h1fff);
-        decoded_reg_strb.RX_STATISTICS = cpuif_req_masked & (cpuif_addr >= 16'ha000) & (cpuif_addr <= 16'ha000 + 16'h7ff);
-        is_external |= cpuif_req_masked & (cpuif_addr >= 16'ha000) & (cpuif_addr <= 16'ha000 + 16'h7ff);
-        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 16'ha000) & (cpuif_addr <= 16'ha000 + 16'h7ff);
+        decoded_reg_strb.ID = cpuif_req_masked & (cpuif_addr == 19'h0) & !cpuif_req_is_wr;
+        decoded_reg_strb.CAPS = cpuif_req_masked & (cpuif_addr == 19'h4) & !cpuif_req_is_wr;
+        decoded_reg_strb.LIMITS = cpuif_req_masked & (cpuif_addr == 19'h8) & !cpuif_req_is_wr;
+        decoded_reg_strb.CTRL = cpuif_req_masked & (cpuif_addr == 19'hc);
+        decoded_reg_strb.READ_TIMEOUT = cpuif_req_masked & (cpuif_addr == 19'h10);
+        decoded_reg_strb.SWITCH_CTRL = cpuif_req_masked & (cpuif_addr == 19'h14);
+        decoded_reg_strb.CYCLE_LO = cpuif_req_masked & (cpuif_addr == 19'h18) & !cpuif_req_is_wr;
+        decoded_reg_strb.CYCLE_HI = cpuif_req_masked & (cpuif_addr == 19'h1c) & !cpuif_req_is_wr;
+        decoded_reg_strb.MAC_HI = cpuif_req_masked & (cpuif_addr == 19'h20);
+        decoded_reg_strb.MAC_LO = cpuif_req_masked & (cpuif_addr == 19'h24);
+        decoded_reg_strb.PAUSE_LIMITS = cpuif_req_masked & (cpuif_addr == 19'h28);
+        decoded_reg_strb.WINDOW_LIMITS = cpuif_req_masked & (cpuif_addr == 19'h2c) & !cpuif_req_is_wr;
+        decoded_reg_strb.FRAMES = cpuif_req_masked & (cpuif_addr == 19'h40) & !cpuif_req_is_wr;
+        decoded_reg_strb.FAILED_CHAINS = cpuif_req_masked & (cpuif_addr == 19'h44) & !cpuif_req_is_wr;
+        decoded_reg_strb.AUTH_CHECKS = cpuif_req_masked & (cpuif_addr == 19'h48) & !cpuif_req_is_wr;
+        decoded_reg_strb.AUTH_DENIED = cpuif_req_masked & (cpuif_addr == 19'h4c) & !cpuif_req_is_wr;
+        decoded_reg_strb.READ_ERRORS = cpuif_req_masked & (cpuif_addr == 19'h50) & !cpuif_req_is_wr;
+        decoded_reg_strb.READ_TIMEOUTS = cpuif_req_masked & (cpuif_addr == 19'h54) & !cpuif_req_is_wr;
+        decoded_reg_strb.UNEXPECTED_CPL = cpuif_req_masked & (cpuif_addr == 19'h58) & !cpuif_req_is_wr;
+        decoded_reg_strb.MMIO_DROPPED = cpuif_req_masked & (cpuif_addr == 19'h5c) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_FRAMES = cpuif_req_masked & (cpuif_addr == 19'h60) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_BAD_FCS = cpuif_req_masked & (cpuif_addr == 19'h64) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_RUNT = cpuif_req_masked & (cpuif_addr == 19'h68) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_OVERSIZE = cpuif_req_masked & (cpuif_addr == 19'h6c) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_BAD_FRAMING = cpuif_req_masked & (cpuif_addr == 19'h70) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_PAUSE = cpuif_req_masked & (cpuif_addr == 19'h74) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_OVERFLOW = cpuif_req_masked & (cpuif_addr == 19'h78) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_FILTERED_UNICAST = cpuif_req_masked & (cpuif_addr == 19'h7c) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_FILTERED_MULTICAST = cpuif_req_masked & (cpuif_addr == 19'h80) & !cpuif_req_is_wr;
+        decoded_reg_strb.TX_PAUSE = cpuif_req_masked & (cpuif_addr == 19'h84) & !cpuif_req_is_wr;
+        decoded_reg_strb.LOCAL_FRAMES = cpuif_req_masked & (cpuif_addr == 19'h88) & !cpuif_req_is_wr;
+        decoded_reg_strb.SPOOFED_FRAMES = cpuif_req_masked & (cpuif_addr == 19'h8c) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_NO_BUFFER = cpuif_req_masked & (cpuif_addr == 19'h90) & !cpuif_req_is_wr;
+        decoded_reg_strb.INTERRUPTS = cpuif_req_masked & (cpuif_addr == 19'h94) & !cpuif_req_is_wr;
+        decoded_reg_strb.RX_LAST_DROP = cpuif_req_masked & (cpuif_addr == 19'h98) & !cpuif_req_is_wr;
+        decoded_reg_strb.REFUSAL = cpuif_req_masked & (cpuif_addr == 19'ha0);
+        decoded_reg_strb.REFUSAL_ADDRESS_LO = cpuif_req_masked & (cpuif_addr == 19'ha4) & !cpuif_req_is_wr;
+        decoded_reg_strb.REFUSAL_ADDRESS_HI = cpuif_req_masked & (cpuif_addr == 19'ha8) & !cpuif_req_is_wr;
+        decoded_reg_strb.FENCE = cpuif_req_masked & (cpuif_addr == 19'hac);
+        decoded_reg_strb.EP_TABLE = cpuif_req_masked & (cpuif_addr >= 19'h4000) & (cpuif_addr <= 19'h4000 + 19'h1fff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 19'h4000) & (cpuif_addr <= 19'h4000 + 19'h1fff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 19'h4000) & (cpuif_addr <= 19'h4000 + 19'h1fff);
+        decoded_reg_strb.PORT_TABLE = cpuif_req_masked & (cpuif_addr >= 19'h6000) & (cpuif_addr <= 19'h6000 + 19'h3ff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 19'h6000) & (cpuif_addr <= 19'h6000 + 19'h3ff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 19'h6000) & (cpuif_addr <= 19'h6000 + 19'h3ff);
+        decoded_reg_strb.GROUP_TABLE = cpuif_req_masked & (cpuif_addr >= 19'h6800) & (cpuif_addr <= 19'h6800 + 19'h1ff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 19'h6800) & (cpuif_addr <= 19'h6800 + 19'h1ff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 19'h6800) & (cpuif_addr <= 19'h6800 + 19'h1ff);
+        decoded_reg_strb.IRQ_TABLE = cpuif_req_masked & (cpuif_addr >= 19'h6c00) & (cpuif_addr <= 19'h6c00 + 19'hff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 19'h6c00) & (cpuif_addr <= 19'h6c00 + 19'hff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 19'h6c00) & (cpuif_addr <= 19'h6c00 + 19'hff);
+        decoded_reg_strb.MSIX_TABLE = cpuif_req_masked & (cpuif_addr >= 19'h7000) & (cpuif_addr <= 19'h7000 + 19'h407);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 19'h7000) & (cpuif_addr <= 19'h7000 + 19'h407);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 19'h7000) & (cpuif_addr <= 19'h7000 + 19'h407);
+        decoded_reg_strb.RSS_TABLE = cpuif_req_masked & (cpuif_addr >= 19'h8000) & (cpuif_addr <= 19'h8000 + 19'h1fff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 19'h8000) & (cpuif_addr <= 19'h8000 + 19'h1fff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 19'h8000) & (cpuif_addr <= 19'h8000 + 19'h1fff);
+        decoded_reg_strb.RX_STATISTICS = cpuif_req_masked & (cpuif_addr >= 19'ha000) & (cpuif_addr <= 19'ha000 + 19'h7ff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 19'ha000) & (cpuif_addr <= 19'ha000 + 19'h7ff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 19'ha000) & (cpuif_addr <= 19'ha000 + 19'h7ff);
+        decoded_reg_strb.WINDOW_TABLE = cpuif_req_masked & (cpuif_addr >= 19'h40000) & (cpuif_addr <= 19'h40000 + 19'h3ffff);
+        is_external |= cpuif_req_masked & (cpuif_addr >= 19'h40000) & (cpuif_addr <= 19'h40000 + 19'h3ffff);
+        is_valid_rw |= cpuif_req_masked & (cpuif_addr >= 19'h40000) & (cpuif_addr <= 19'h40000 + 19'h3ffff);
         decoded_err = '0;
         decoded_req_is_external = is_external;
     end
@@ -437,6 +451,46 @@ module myr_nic_regs (
                 logic overflow;
             } count;
         } INTERRUPTS;
+        struct {
+            struct {
+                logic next;
+                logic load_next;
+            } valid;
+            struct {
+                logic next;
+                logic load_next;
+            } overflow;
+            struct {
+                logic next;
+                logic load_next;
+            } write;
+            struct {
+                logic [7:0] next;
+                logic load_next;
+            } reason;
+            struct {
+                logic [5:0] next;
+                logic load_next;
+            } endpoint;
+        } REFUSAL;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+            } address;
+        } REFUSAL_ADDRESS_LO;
+        struct {
+            struct {
+                logic [31:0] next;
+                logic load_next;
+            } address;
+        } REFUSAL_ADDRESS_HI;
+        struct {
+            struct {
+                logic next;
+                logic load_next;
+            } start;
+        } FENCE;
     } field_combo_t;
     field_combo_t field_combo;
 
@@ -590,6 +644,38 @@ module myr_nic_regs (
                 logic [31:0] value;
             } count;
         } INTERRUPTS;
+        struct {
+            struct {
+                logic value;
+            } valid;
+            struct {
+                logic value;
+            } overflow;
+            struct {
+                logic value;
+            } write;
+            struct {
+                logic [7:0] value;
+            } reason;
+            struct {
+                logic [5:0] value;
+            } endpoint;
+        } REFUSAL;
+        struct {
+            struct {
+                logic [31:0] value;
+            } address;
+        } REFUSAL_ADDRESS_LO;
+        struct {
+            struct {
+                logic [31:0] value;
+            } address;
+        } REFUSAL_ADDRESS_HI;
+        struct {
+            struct {
+                logic value;
+            } start;
+        } FENCE;
     } field_storage_t;
     field_storage_t field_storage;
 
@@ -862,8 +948,8 @@ module myr_nic_regs (
         load_next_c = '0;
         
         if(hwif_in.AUTH_CHECKS.count.incr) begin // increment
-            field_combo.AUTH_CHECKS.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
-            next_c = next_c + 32'h1;
+            field_combo.AUTH_CHECKS.count.overflow = (((33)'(next_c) + hwif_in.AUTH_CHECKS.count.incrvalue) > 33'hffffffff);
+            next_c = next_c + hwif_in.AUTH_CHECKS.count.incrvalue;
             load_next_c = '1;
         end else begin
             field_combo.AUTH_CHECKS.count.overflow = '0;
@@ -889,8 +975,8 @@ module myr_nic_regs (
         load_next_c = '0;
         
         if(hwif_in.AUTH_DENIED.count.incr) begin // increment
-            field_combo.AUTH_DENIED.count.overflow = (((33)'(next_c) + 32'h1) > 33'hffffffff);
-            next_c = next_c + 32'h1;
+            field_combo.AUTH_DENIED.count.overflow = (((33)'(next_c) + hwif_in.AUTH_DENIED.count.incrvalue) > 33'hffffffff);
+            next_c = next_c + hwif_in.AUTH_DENIED.count.incrvalue;
             load_next_c = '1;
         end else begin
             field_combo.AUTH_DENIED.count.overflow = '0;
@@ -1394,6 +1480,194 @@ module myr_nic_regs (
             end
         end
     end
+    // Field: nic_control.REFUSAL.valid
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.REFUSAL.valid.value;
+        load_next_c = '0;
+        if(hwif_in.REFUSAL.valid.hwset) begin // HW Set
+            next_c = '1;
+            load_next_c = '1;
+        end else if(decoded_reg_strb.REFUSAL && decoded_req_is_wr) begin // SW write 1 clear
+            next_c = field_storage.REFUSAL.valid.value & ~(decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
+            load_next_c = '1;
+        end
+        field_combo.REFUSAL.valid.next = next_c;
+        field_combo.REFUSAL.valid.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.REFUSAL.valid.value <= 1'h0;
+        end else begin
+            if(field_combo.REFUSAL.valid.load_next) begin
+                field_storage.REFUSAL.valid.value <= field_combo.REFUSAL.valid.next;
+            end
+        end
+    end
+    assign hwif_out.REFUSAL.valid.value = field_storage.REFUSAL.valid.value;
+    // Field: nic_control.REFUSAL.overflow
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.REFUSAL.overflow.value;
+        load_next_c = '0;
+        if(hwif_in.REFUSAL.overflow.hwset) begin // HW Set
+            next_c = '1;
+            load_next_c = '1;
+        end else if(decoded_reg_strb.REFUSAL && decoded_req_is_wr) begin // SW write 1 clear
+            next_c = field_storage.REFUSAL.overflow.value & ~(decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
+            load_next_c = '1;
+        end
+        field_combo.REFUSAL.overflow.next = next_c;
+        field_combo.REFUSAL.overflow.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.REFUSAL.overflow.value <= 1'h0;
+        end else begin
+            if(field_combo.REFUSAL.overflow.load_next) begin
+                field_storage.REFUSAL.overflow.value <= field_combo.REFUSAL.overflow.next;
+            end
+        end
+    end
+    assign hwif_out.REFUSAL.overflow.value = field_storage.REFUSAL.overflow.value;
+    // Field: nic_control.REFUSAL.write
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.REFUSAL.write.value;
+        load_next_c = '0;
+        if(hwif_in.REFUSAL.write.we) begin // HW Write - we
+            next_c = hwif_in.REFUSAL.write.next;
+            load_next_c = '1;
+        end
+        field_combo.REFUSAL.write.next = next_c;
+        field_combo.REFUSAL.write.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.REFUSAL.write.value <= 1'h0;
+        end else begin
+            if(field_combo.REFUSAL.write.load_next) begin
+                field_storage.REFUSAL.write.value <= field_combo.REFUSAL.write.next;
+            end
+        end
+    end
+    // Field: nic_control.REFUSAL.reason
+    always_comb begin
+        automatic logic [7:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.REFUSAL.reason.value;
+        load_next_c = '0;
+        if(hwif_in.REFUSAL.reason.we) begin // HW Write - we
+            next_c = hwif_in.REFUSAL.reason.next;
+            load_next_c = '1;
+        end
+        field_combo.REFUSAL.reason.next = next_c;
+        field_combo.REFUSAL.reason.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.REFUSAL.reason.value <= 8'h0;
+        end else begin
+            if(field_combo.REFUSAL.reason.load_next) begin
+                field_storage.REFUSAL.reason.value <= field_combo.REFUSAL.reason.next;
+            end
+        end
+    end
+    // Field: nic_control.REFUSAL.endpoint
+    always_comb begin
+        automatic logic [5:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.REFUSAL.endpoint.value;
+        load_next_c = '0;
+        if(hwif_in.REFUSAL.endpoint.we) begin // HW Write - we
+            next_c = hwif_in.REFUSAL.endpoint.next;
+            load_next_c = '1;
+        end
+        field_combo.REFUSAL.endpoint.next = next_c;
+        field_combo.REFUSAL.endpoint.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.REFUSAL.endpoint.value <= 6'h0;
+        end else begin
+            if(field_combo.REFUSAL.endpoint.load_next) begin
+                field_storage.REFUSAL.endpoint.value <= field_combo.REFUSAL.endpoint.next;
+            end
+        end
+    end
+    // Field: nic_control.REFUSAL_ADDRESS_LO.address
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.REFUSAL_ADDRESS_LO.address.value;
+        load_next_c = '0;
+        if(hwif_in.REFUSAL_ADDRESS_LO.address.we) begin // HW Write - we
+            next_c = hwif_in.REFUSAL_ADDRESS_LO.address.next;
+            load_next_c = '1;
+        end
+        field_combo.REFUSAL_ADDRESS_LO.address.next = next_c;
+        field_combo.REFUSAL_ADDRESS_LO.address.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.REFUSAL_ADDRESS_LO.address.value <= 32'h0;
+        end else begin
+            if(field_combo.REFUSAL_ADDRESS_LO.address.load_next) begin
+                field_storage.REFUSAL_ADDRESS_LO.address.value <= field_combo.REFUSAL_ADDRESS_LO.address.next;
+            end
+        end
+    end
+    // Field: nic_control.REFUSAL_ADDRESS_HI.address
+    always_comb begin
+        automatic logic [31:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.REFUSAL_ADDRESS_HI.address.value;
+        load_next_c = '0;
+        if(hwif_in.REFUSAL_ADDRESS_HI.address.we) begin // HW Write - we
+            next_c = hwif_in.REFUSAL_ADDRESS_HI.address.next;
+            load_next_c = '1;
+        end
+        field_combo.REFUSAL_ADDRESS_HI.address.next = next_c;
+        field_combo.REFUSAL_ADDRESS_HI.address.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.REFUSAL_ADDRESS_HI.address.value <= 32'h0;
+        end else begin
+            if(field_combo.REFUSAL_ADDRESS_HI.address.load_next) begin
+                field_storage.REFUSAL_ADDRESS_HI.address.value <= field_combo.REFUSAL_ADDRESS_HI.address.next;
+            end
+        end
+    end
+    // Field: nic_control.FENCE.start
+    always_comb begin
+        automatic logic [0:0] next_c;
+        automatic logic load_next_c;
+        next_c = field_storage.FENCE.start.value;
+        load_next_c = '0;
+        if(decoded_reg_strb.FENCE && decoded_req_is_wr) begin // SW write
+            next_c = (field_storage.FENCE.start.value & ~decoded_wr_biten[0:0]) | (decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
+            load_next_c = '1;
+        end else begin // singlepulse clears back to 0
+            next_c = '0;
+            load_next_c = '1;
+        end
+        field_combo.FENCE.start.next = next_c;
+        field_combo.FENCE.start.load_next = load_next_c;
+    end
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            field_storage.FENCE.start.value <= 1'h0;
+        end else begin
+            if(field_combo.FENCE.start.load_next) begin
+                field_storage.FENCE.start.value <= field_combo.FENCE.start.next;
+            end
+        end
+    end
+    assign hwif_out.FENCE.start.value = field_storage.FENCE.start.value;
     // External region: nic_control.EP_TABLE
     assign hwif_out.EP_TABLE.req = decoded_reg_strb.EP_TABLE;
     assign hwif_out.EP_TABLE.addr = decoded_addr[12:0];
@@ -1436,6 +1710,12 @@ module myr_nic_regs (
     assign hwif_out.RX_STATISTICS.req_is_wr = decoded_req_is_wr;
     assign hwif_out.RX_STATISTICS.wr_data = decoded_wr_data;
     assign hwif_out.RX_STATISTICS.wr_biten = decoded_wr_biten;
+    // External region: nic_control.WINDOW_TABLE
+    assign hwif_out.WINDOW_TABLE.req = decoded_reg_strb.WINDOW_TABLE;
+    assign hwif_out.WINDOW_TABLE.addr = decoded_addr[17:0];
+    assign hwif_out.WINDOW_TABLE.req_is_wr = decoded_req_is_wr;
+    assign hwif_out.WINDOW_TABLE.wr_data = decoded_wr_data;
+    assign hwif_out.WINDOW_TABLE.wr_biten = decoded_wr_biten;
 
     //--------------------------------------------------------------------------
     // Write response
@@ -1450,6 +1730,7 @@ module myr_nic_regs (
         wr_ack |= hwif_in.MSIX_TABLE.wr_ack;
         wr_ack |= hwif_in.RSS_TABLE.wr_ack;
         wr_ack |= hwif_in.RX_STATISTICS.wr_ack;
+        wr_ack |= hwif_in.WINDOW_TABLE.wr_ack;
         external_wr_ack = wr_ack;
     end
     assign cpuif_wr_ack = external_wr_ack | (decoded_req & decoded_req_is_wr & ~decoded_req_is_external);
@@ -1470,6 +1751,7 @@ module myr_nic_regs (
         rd_ack |= hwif_in.MSIX_TABLE.rd_ack;
         rd_ack |= hwif_in.RSS_TABLE.rd_ack;
         rd_ack |= hwif_in.RX_STATISTICS.rd_ack;
+        rd_ack |= hwif_in.WINDOW_TABLE.rd_ack;
         readback_external_rd_ack_c = rd_ack;
     end
 
@@ -1477,8 +1759,8 @@ module myr_nic_regs (
 
     assign readback_external_rd_ack = readback_external_rd_ack_c;
 
-    logic [15:0] rd_mux_addr;
-    logic [15:0] pending_rd_addr;
+    logic [18:0] rd_mux_addr;
+    logic [18:0] pending_rd_addr;
     // Hold read mux address to guarantee it is stable throughout any external accesses
     always_ff @(posedge clk) begin
         if(rst) begin
@@ -1495,136 +1777,159 @@ module myr_nic_regs (
     always_comb begin
         automatic logic [31:0] readback_data_var;
         readback_data_var = '0;
-        if(rd_mux_addr == 16'h0) begin
+        if(rd_mux_addr == 19'h0) begin
             readback_data_var[31:0] = 32'h4d59524d;
         end
-        if(rd_mux_addr == 16'h4) begin
+        if(rd_mux_addr == 19'h4) begin
             readback_data_var[7:0] = 8'h40;
             readback_data_var[15:8] = hwif_in.CAPS.read_tags.next;
             readback_data_var[23:16] = 8'h20;
             readback_data_var[31:24] = 8'h10;
         end
-        if(rd_mux_addr == 16'h8) begin
+        if(rd_mux_addr == 19'h8) begin
             readback_data_var[15:0] = 16'hc0;
             readback_data_var[31:16] = 16'h233a;
         end
-        if(rd_mux_addr == 16'hc) begin
+        if(rd_mux_addr == 19'hc) begin
             readback_data_var[0] = field_storage.CTRL.enable.value;
         end
-        if(rd_mux_addr == 16'h10) begin
+        if(rd_mux_addr == 19'h10) begin
             readback_data_var[19:0] = field_storage.READ_TIMEOUT.cycles.value;
         end
-        if(rd_mux_addr == 16'h14) begin
+        if(rd_mux_addr == 19'h14) begin
             readback_data_var[1:0] = field_storage.SWITCH_CTRL.policy.value;
             readback_data_var[4] = field_storage.SWITCH_CTRL.pause_rx.value;
             readback_data_var[5] = field_storage.SWITCH_CTRL.pause_tx.value;
         end
-        if(rd_mux_addr == 16'h18) begin
+        if(rd_mux_addr == 19'h18) begin
             readback_data_var[31:0] = hwif_in.CYCLE_LO.lo.next;
         end
-        if(rd_mux_addr == 16'h1c) begin
+        if(rd_mux_addr == 19'h1c) begin
             readback_data_var[31:0] = hwif_in.CYCLE_HI.hi.next;
         end
-        if(rd_mux_addr == 16'h20) begin
+        if(rd_mux_addr == 19'h20) begin
             readback_data_var[31:0] = field_storage.MAC_HI.address.value;
         end
-        if(rd_mux_addr == 16'h24) begin
+        if(rd_mux_addr == 19'h24) begin
             readback_data_var[15:0] = field_storage.MAC_LO.address.value;
         end
-        if(rd_mux_addr == 16'h28) begin
+        if(rd_mux_addr == 19'h28) begin
             readback_data_var[15:0] = field_storage.PAUSE_LIMITS.xoff.value;
             readback_data_var[31:16] = field_storage.PAUSE_LIMITS.xon.value;
         end
-        if(rd_mux_addr == 16'h40) begin
+        if(rd_mux_addr == 19'h2c) begin
+            readback_data_var[15:0] = 16'h100;
+        end
+        if(rd_mux_addr == 19'h40) begin
             readback_data_var[31:0] = field_storage.FRAMES.count.value;
         end
-        if(rd_mux_addr == 16'h44) begin
+        if(rd_mux_addr == 19'h44) begin
             readback_data_var[31:0] = field_storage.FAILED_CHAINS.count.value;
         end
-        if(rd_mux_addr == 16'h48) begin
+        if(rd_mux_addr == 19'h48) begin
             readback_data_var[31:0] = field_storage.AUTH_CHECKS.count.value;
         end
-        if(rd_mux_addr == 16'h4c) begin
+        if(rd_mux_addr == 19'h4c) begin
             readback_data_var[31:0] = field_storage.AUTH_DENIED.count.value;
         end
-        if(rd_mux_addr == 16'h50) begin
+        if(rd_mux_addr == 19'h50) begin
             readback_data_var[31:0] = field_storage.READ_ERRORS.count.value;
         end
-        if(rd_mux_addr == 16'h54) begin
+        if(rd_mux_addr == 19'h54) begin
             readback_data_var[31:0] = field_storage.READ_TIMEOUTS.count.value;
         end
-        if(rd_mux_addr == 16'h58) begin
+        if(rd_mux_addr == 19'h58) begin
             readback_data_var[31:0] = field_storage.UNEXPECTED_CPL.count.value;
         end
-        if(rd_mux_addr == 16'h5c) begin
+        if(rd_mux_addr == 19'h5c) begin
             readback_data_var[31:0] = field_storage.MMIO_DROPPED.count.value;
         end
-        if(rd_mux_addr == 16'h60) begin
+        if(rd_mux_addr == 19'h60) begin
             readback_data_var[31:0] = field_storage.RX_FRAMES.count.value;
         end
-        if(rd_mux_addr == 16'h64) begin
+        if(rd_mux_addr == 19'h64) begin
             readback_data_var[31:0] = field_storage.RX_BAD_FCS.count.value;
         end
-        if(rd_mux_addr == 16'h68) begin
+        if(rd_mux_addr == 19'h68) begin
             readback_data_var[31:0] = field_storage.RX_RUNT.count.value;
         end
-        if(rd_mux_addr == 16'h6c) begin
+        if(rd_mux_addr == 19'h6c) begin
             readback_data_var[31:0] = field_storage.RX_OVERSIZE.count.value;
         end
-        if(rd_mux_addr == 16'h70) begin
+        if(rd_mux_addr == 19'h70) begin
             readback_data_var[31:0] = field_storage.RX_BAD_FRAMING.count.value;
         end
-        if(rd_mux_addr == 16'h74) begin
+        if(rd_mux_addr == 19'h74) begin
             readback_data_var[31:0] = field_storage.RX_PAUSE.count.value;
         end
-        if(rd_mux_addr == 16'h78) begin
+        if(rd_mux_addr == 19'h78) begin
             readback_data_var[31:0] = field_storage.RX_OVERFLOW.count.value;
         end
-        if(rd_mux_addr == 16'h7c) begin
+        if(rd_mux_addr == 19'h7c) begin
             readback_data_var[31:0] = field_storage.RX_FILTERED_UNICAST.count.value;
         end
-        if(rd_mux_addr == 16'h80) begin
+        if(rd_mux_addr == 19'h80) begin
             readback_data_var[31:0] = field_storage.RX_FILTERED_MULTICAST.count.value;
         end
-        if(rd_mux_addr == 16'h84) begin
+        if(rd_mux_addr == 19'h84) begin
             readback_data_var[31:0] = field_storage.TX_PAUSE.count.value;
         end
-        if(rd_mux_addr == 16'h88) begin
+        if(rd_mux_addr == 19'h88) begin
             readback_data_var[31:0] = field_storage.LOCAL_FRAMES.count.value;
         end
-        if(rd_mux_addr == 16'h8c) begin
+        if(rd_mux_addr == 19'h8c) begin
             readback_data_var[31:0] = field_storage.SPOOFED_FRAMES.count.value;
         end
-        if(rd_mux_addr == 16'h90) begin
+        if(rd_mux_addr == 19'h90) begin
             readback_data_var[31:0] = field_storage.RX_NO_BUFFER.count.value;
         end
-        if(rd_mux_addr == 16'h94) begin
+        if(rd_mux_addr == 19'h94) begin
             readback_data_var[31:0] = field_storage.INTERRUPTS.count.value;
         end
-        if(rd_mux_addr == 16'h98) begin
+        if(rd_mux_addr == 19'h98) begin
             readback_data_var[7:0] = hwif_in.RX_LAST_DROP.reason.next;
             readback_data_var[15:8] = hwif_in.RX_LAST_DROP.endpoint.next;
         end
-        if((rd_mux_addr >= 16'h4000) && (rd_mux_addr <= 16'h4000 + 16'h1fff)) begin
+        if(rd_mux_addr == 19'ha0) begin
+            readback_data_var[0] = field_storage.REFUSAL.valid.value;
+            readback_data_var[1] = field_storage.REFUSAL.overflow.value;
+            readback_data_var[2] = field_storage.REFUSAL.write.value;
+            readback_data_var[15:8] = field_storage.REFUSAL.reason.value;
+            readback_data_var[21:16] = field_storage.REFUSAL.endpoint.value;
+        end
+        if(rd_mux_addr == 19'ha4) begin
+            readback_data_var[31:0] = field_storage.REFUSAL_ADDRESS_LO.address.value;
+        end
+        if(rd_mux_addr == 19'ha8) begin
+            readback_data_var[31:0] = field_storage.REFUSAL_ADDRESS_HI.address.value;
+        end
+        if(rd_mux_addr == 19'hac) begin
+            readback_data_var[1] = hwif_in.FENCE.busy.next;
+            readback_data_var[31:16] = hwif_in.FENCE.ended.next;
+        end
+        if((rd_mux_addr >= 19'h4000) && (rd_mux_addr <= 19'h4000 + 19'h1fff)) begin
             readback_data_var = hwif_in.EP_TABLE.rd_data;
         end
-        if((rd_mux_addr >= 16'h6000) && (rd_mux_addr <= 16'h6000 + 16'h3ff)) begin
+        if((rd_mux_addr >= 19'h6000) && (rd_mux_addr <= 19'h6000 + 19'h3ff)) begin
             readback_data_var = hwif_in.PORT_TABLE.rd_data;
         end
-        if((rd_mux_addr >= 16'h6800) && (rd_mux_addr <= 16'h6800 + 16'h1ff)) begin
+        if((rd_mux_addr >= 19'h6800) && (rd_mux_addr <= 19'h6800 + 19'h1ff)) begin
             readback_data_var = hwif_in.GROUP_TABLE.rd_data;
         end
-        if((rd_mux_addr >= 16'h6c00) && (rd_mux_addr <= 16'h6c00 + 16'hff)) begin
+        if((rd_mux_addr >= 19'h6c00) && (rd_mux_addr <= 19'h6c00 + 19'hff)) begin
             readback_data_var = hwif_in.IRQ_TABLE.rd_data;
         end
-        if((rd_mux_addr >= 16'h7000) && (rd_mux_addr <= 16'h7000 + 16'h407)) begin
+        if((rd_mux_addr >= 19'h7000) && (rd_mux_addr <= 19'h7000 + 19'h407)) begin
             readback_data_var = hwif_in.MSIX_TABLE.rd_data;
         end
-        if((rd_mux_addr >= 16'h8000) && (rd_mux_addr <= 16'h8000 + 16'h1fff)) begin
+        if((rd_mux_addr >= 19'h8000) && (rd_mux_addr <= 19'h8000 + 19'h1fff)) begin
             readback_data_var = hwif_in.RSS_TABLE.rd_data;
         end
-        if((rd_mux_addr >= 16'ha000) && (rd_mux_addr <= 16'ha000 + 16'h7ff)) begin
+        if((rd_mux_addr >= 19'ha000) && (rd_mux_addr <= 19'ha000 + 19'h7ff)) begin
             readback_data_var = hwif_in.RX_STATISTICS.rd_data;
+        end
+        if((rd_mux_addr >= 19'h40000) && (rd_mux_addr <= 19'h40000 + 19'h3ffff)) begin
+            readback_data_var = hwif_in.WINDOW_TABLE.rd_data;
         end
         readback_data = readback_data_var;
         readback_done = decoded_req & ~decoded_req_is_wr & ~decoded_req_is_external;

@@ -4,9 +4,10 @@
 package myr_nic_regs_pkg;
 
     localparam MYR_NIC_REGS_DATA_WIDTH = 32;
-    localparam MYR_NIC_REGS_MIN_ADDR_WIDTH = 16;
-    localparam MYR_NIC_REGS_SIZE = 'ha800;
+    localparam MYR_NIC_REGS_MIN_ADDR_WIDTH = 19;
+    localparam MYR_NIC_REGS_SIZE = 'h80000;
     localparam N_ENDPOINTS = 'h40;
+    localparam N_WINDOWS = 'h100;
 
     typedef struct {
         logic [7:0] next;
@@ -41,6 +42,24 @@ package myr_nic_regs_pkg;
     } counter32_r__in_t;
 
     typedef struct {
+        logic incr;
+        logic [2:0] incrvalue;
+    } nic_control__AUTH_CHECKS__count__in_t;
+
+    typedef struct {
+        nic_control__AUTH_CHECKS__count__in_t count;
+    } nic_control__AUTH_CHECKS__in_t;
+
+    typedef struct {
+        logic incr;
+        logic [2:0] incrvalue;
+    } nic_control__AUTH_DENIED__count__in_t;
+
+    typedef struct {
+        nic_control__AUTH_DENIED__count__in_t count;
+    } nic_control__AUTH_DENIED__in_t;
+
+    typedef struct {
         logic [7:0] next;
     } nic_control__RX_LAST_DROP__reason__in_t;
 
@@ -52,6 +71,68 @@ package myr_nic_regs_pkg;
         nic_control__RX_LAST_DROP__reason__in_t reason;
         nic_control__RX_LAST_DROP__endpoint__in_t endpoint;
     } nic_control__RX_LAST_DROP__in_t;
+
+    typedef struct {
+        logic hwset;
+    } nic_control__REFUSAL__valid__in_t;
+
+    typedef struct {
+        logic hwset;
+    } nic_control__REFUSAL__overflow__in_t;
+
+    typedef struct {
+        logic next;
+        logic we;
+    } nic_control__REFUSAL__write__in_t;
+
+    typedef struct {
+        logic [7:0] next;
+        logic we;
+    } nic_control__REFUSAL__reason__in_t;
+
+    typedef struct {
+        logic [5:0] next;
+        logic we;
+    } nic_control__REFUSAL__endpoint__in_t;
+
+    typedef struct {
+        nic_control__REFUSAL__valid__in_t valid;
+        nic_control__REFUSAL__overflow__in_t overflow;
+        nic_control__REFUSAL__write__in_t write;
+        nic_control__REFUSAL__reason__in_t reason;
+        nic_control__REFUSAL__endpoint__in_t endpoint;
+    } nic_control__REFUSAL__in_t;
+
+    typedef struct {
+        logic [31:0] next;
+        logic we;
+    } nic_control__REFUSAL_ADDRESS_LO__address__in_t;
+
+    typedef struct {
+        nic_control__REFUSAL_ADDRESS_LO__address__in_t address;
+    } nic_control__REFUSAL_ADDRESS_LO__in_t;
+
+    typedef struct {
+        logic [31:0] next;
+        logic we;
+    } nic_control__REFUSAL_ADDRESS_HI__address__in_t;
+
+    typedef struct {
+        nic_control__REFUSAL_ADDRESS_HI__address__in_t address;
+    } nic_control__REFUSAL_ADDRESS_HI__in_t;
+
+    typedef struct {
+        logic next;
+    } nic_control__FENCE__busy__in_t;
+
+    typedef struct {
+        logic [15:0] next;
+    } nic_control__FENCE__ended__in_t;
+
+    typedef struct {
+        nic_control__FENCE__busy__in_t busy;
+        nic_control__FENCE__ended__in_t ended;
+    } nic_control__FENCE__in_t;
 
     typedef struct {
         logic rd_ack;
@@ -96,13 +177,19 @@ package myr_nic_regs_pkg;
     } nic_control__RX_STATISTICS__external__in_t;
 
     typedef struct {
+        logic rd_ack;
+        logic [31:0] rd_data;
+        logic wr_ack;
+    } nic_control__WINDOW_TABLE__external__in_t;
+
+    typedef struct {
         nic_control__CAPS__in_t CAPS;
         nic_control__CYCLE_LO__in_t CYCLE_LO;
         nic_control__CYCLE_HI__in_t CYCLE_HI;
         counter32_r__in_t FRAMES;
         counter32_r__in_t FAILED_CHAINS;
-        counter32_r__in_t AUTH_CHECKS;
-        counter32_r__in_t AUTH_DENIED;
+        nic_control__AUTH_CHECKS__in_t AUTH_CHECKS;
+        nic_control__AUTH_DENIED__in_t AUTH_DENIED;
         counter32_r__in_t READ_ERRORS;
         counter32_r__in_t READ_TIMEOUTS;
         counter32_r__in_t UNEXPECTED_CPL;
@@ -122,6 +209,10 @@ package myr_nic_regs_pkg;
         counter32_r__in_t RX_NO_BUFFER;
         counter32_r__in_t INTERRUPTS;
         nic_control__RX_LAST_DROP__in_t RX_LAST_DROP;
+        nic_control__REFUSAL__in_t REFUSAL;
+        nic_control__REFUSAL_ADDRESS_LO__in_t REFUSAL_ADDRESS_LO;
+        nic_control__REFUSAL_ADDRESS_HI__in_t REFUSAL_ADDRESS_HI;
+        nic_control__FENCE__in_t FENCE;
         nic_control__EP_TABLE__external__in_t EP_TABLE;
         nic_control__PORT_TABLE__external__in_t PORT_TABLE;
         nic_control__GROUP_TABLE__external__in_t GROUP_TABLE;
@@ -129,6 +220,7 @@ package myr_nic_regs_pkg;
         nic_control__MSIX_TABLE__external__in_t MSIX_TABLE;
         nic_control__RSS_TABLE__external__in_t RSS_TABLE;
         nic_control__RX_STATISTICS__external__in_t RX_STATISTICS;
+        nic_control__WINDOW_TABLE__external__in_t WINDOW_TABLE;
     } nic_control__in_t;
 
     typedef struct {
@@ -195,6 +287,27 @@ package myr_nic_regs_pkg;
     } nic_control__PAUSE_LIMITS__out_t;
 
     typedef struct {
+        logic value;
+    } nic_control__REFUSAL__valid__out_t;
+
+    typedef struct {
+        logic value;
+    } nic_control__REFUSAL__overflow__out_t;
+
+    typedef struct {
+        nic_control__REFUSAL__valid__out_t valid;
+        nic_control__REFUSAL__overflow__out_t overflow;
+    } nic_control__REFUSAL__out_t;
+
+    typedef struct {
+        logic value;
+    } nic_control__FENCE__start__out_t;
+
+    typedef struct {
+        nic_control__FENCE__start__out_t start;
+    } nic_control__FENCE__out_t;
+
+    typedef struct {
         logic req;
         logic [12:0] addr;
         logic req_is_wr;
@@ -251,12 +364,22 @@ package myr_nic_regs_pkg;
     } nic_control__RX_STATISTICS__external__out_t;
 
     typedef struct {
+        logic req;
+        logic [17:0] addr;
+        logic req_is_wr;
+        logic [31:0] wr_data;
+        logic [31:0] wr_biten;
+    } nic_control__WINDOW_TABLE__external__out_t;
+
+    typedef struct {
         nic_control__CTRL__out_t CTRL;
         nic_control__READ_TIMEOUT__out_t READ_TIMEOUT;
         nic_control__SWITCH_CTRL__out_t SWITCH_CTRL;
         nic_control__MAC_HI__out_t MAC_HI;
         nic_control__MAC_LO__out_t MAC_LO;
         nic_control__PAUSE_LIMITS__out_t PAUSE_LIMITS;
+        nic_control__REFUSAL__out_t REFUSAL;
+        nic_control__FENCE__out_t FENCE;
         nic_control__EP_TABLE__external__out_t EP_TABLE;
         nic_control__PORT_TABLE__external__out_t PORT_TABLE;
         nic_control__GROUP_TABLE__external__out_t GROUP_TABLE;
@@ -264,6 +387,7 @@ package myr_nic_regs_pkg;
         nic_control__MSIX_TABLE__external__out_t MSIX_TABLE;
         nic_control__RSS_TABLE__external__out_t RSS_TABLE;
         nic_control__RX_STATISTICS__external__out_t RX_STATISTICS;
+        nic_control__WINDOW_TABLE__external__out_t WINDOW_TABLE;
     } nic_control__out_t;
 
     typedef enum logic [1:0] {
@@ -287,4 +411,16 @@ package myr_nic_regs_pkg;
         rx_drop_e__REFUSED = 'hb,
         rx_drop_e__DISABLED = 'hc
     } rx_drop_e_e;
+
+    typedef enum logic [3:0] {
+        refusal_e__BUS = 'h0,
+        refusal_e__RANGE = 'h1,
+        refusal_e__RESERVED = 'h2,
+        refusal_e__INVALID = 'h3,
+        refusal_e__SIZE = 'h4,
+        refusal_e__SEQUENCE = 'h5,
+        refusal_e__READ_ONLY = 'h6,
+        refusal_e__END = 'h7,
+        refusal_e__STALE = 'h8
+    } refusal_e_e;
 endpackage

@@ -5,7 +5,6 @@ All inputs change at the falling edge of the clock, and what is seen there is wh
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any, Final
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 from cocotb.utils import get_sim_time
+
+from tb.ethernet import with_fcs
 
 PERIOD_NS: Final = 4
 CYCLE_BYTES: Final = 5
@@ -34,10 +35,6 @@ class Beat:
 
 
 START: Final = Beat(PREAMBLE, first=True)
-
-
-def with_fcs(body: bytes) -> bytes:
-    return body + zlib.crc32(body).to_bytes(4, "little")
 
 
 def pause_frame(quanta: int, destination: int = 0x0180C2000001, source: int = 0x02C0FFEE0001, opcode: int = 1) -> bytes:

@@ -12,6 +12,7 @@ from cocotb.handle import SimHandleBase
 from scapy.layers.l2 import Dot1Q, Ether
 
 from sw.abi.registers import NicControl, RxDrop
+from tb.ethernet import with_fcs
 from tb.unit.mac.bench import (
     CYCLE_BYTES,
     GAP,
@@ -24,7 +25,6 @@ from tb.unit.mac.bench import (
     Sent,
     beats,
     pause_frame,
-    with_fcs,
     words_of,
 )
 

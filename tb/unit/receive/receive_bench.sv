@@ -1,7 +1,7 @@
 `default_nettype none
 /// The receive side's data path as the NIC joins it: rings, placement, payload writer, checksum, hash, completions and
 /// the transmit side, between two word memories and a stream of TLPs. What happens at a clock edge is registered, so
-/// that the bench reads `event_o` once a cycle.
+/// that the bench reads `event_o` once a cycle. No endpoint has a window.
 module receive_bench
   import myr_pkg::*;
   import myr_abi_pkg::*;
@@ -172,7 +172,8 @@ module receive_bench
 
   myr_rx_place u_place (
       .clk_i, .rst_i, .wire_i(wire_job), .wire_valid_i, .wire_ready_o(wire_ready), .sibling_i(job), .sibling_valid_i,
-      .sibling_ready_o(sibling_ready), .bus_i(8'h01), .bus_master_i, .vf_enable_i, .ep_o(place_ep),
+      .sibling_ready_o(sibling_ready), .bus_i(8'h01), .bus_master_i, .vf_enable_i, .look_o(), .look_index_o(), .look_ready_i(1'b1), .window_i('0), .epoch_i(1'b0),
+      .begin_o(), .end_o(), .end_epoch_o(), .checked_o(), .refusal_o(), .ep_o(place_ep),
       .ctrl_i(place_ctrl), .ring_o(place_ring), .log2_o(place_log2), .ahead_o(ahead), .index_i(index),
       .entry_valid_i(entry_valid), .entry_addr_i(entry_addr), .take_o(take), .take_count_o(take_count),
       .segment_o(placed), .segment_valid_o(piece_valid), .segment_ready_i(piece_ready), .grant_o(grant), .drop_o(drop),
@@ -221,7 +222,8 @@ module receive_bench
       .clk_i, .rst_i, .cycle_i(cycle_q), .result_valid_i(hash_done), .result_copy_i(hash_copy_q),
       .result_sum_i(hash_sum_q), .result_hash_i(hash), .result_kind_i(kind), .result_queue_i(rx_queue),
       .written_i(source_done[3] && out_last), .formed_o(formed), .grant_i(grant), .grant_ep_i(place_ep), .start_i,
-      .start_ep_i, .bus_i(8'h01), .bus_master_i, .vf_enable_i, .ep_o(rq_ep), .queue_o(rq), .ctrl_i(rq_ctrl),
+      .start_ep_i, .bus_i(8'h01), .bus_master_i, .vf_enable_i, .look_o(), .look_index_o(), .look_ready_i(1'b1), .window_i('0), .epoch_i(1'b0),
+      .begin_o(), .end_o(), .end_epoch_o(), .checked_o(), .refusal_o(), .ep_o(rq_ep), .queue_o(rq), .ctrl_i(rq_ctrl),
       .base_i(setup_q[rq_ep].bases[{rq, 6'd0} +: 64]), .mwr_valid_o(entry_valid_out), .mwr_o(source[2]),
       .mwr_data_o(source_data[2]), .mwr_next_i(source_next[2]), .mwr_done_i(source_done[2]), .posted_o(posted),
       .data_out_o(data_lane), .cpl_out_o(cpl_lane), .status_ep_i, .status_busy_o
