@@ -413,6 +413,42 @@ def test_the_guest_switches_with_events_under_way() -> None:
     assert guest.take() == [7, 1030]
 
 
+def test_an_upcall_in_the_middle_of_the_switch_serves_nothing_twice() -> None:
+    guest = Listener(3, fifo=False)
+    platform, dom = guest.platform, guest.dom
+    guest.defer()
+    guest.send(1, 3)
+    expand = dom.hypercall.event_expand_array
+
+    async def late_upcall(gfn: int) -> None:
+        dom.kernel.upcall(0)
+        await expand(gfn)
+
+    dom.hypercall.event_expand_array = late_upcall  # type: ignore[method-assign]
+    platform.run(dom.kernel.use_fifo_events())
+    assert guest.take() == [1, 3]
+
+
+@pytest.mark.parametrize("fifo", [False, True])
+def test_an_event_masked_between_notification_and_scan_waits(fifo: bool) -> None:
+    guest = Listener(3, fifo=fifo)
+    guest.defer()
+    guest.send(1, 2, 3)
+    guest.platform.run(guest.dom.kernel.mask_event(2))
+    assert guest.take() == [1, 3]
+    guest.platform.run(guest.dom.hypercall.event_unmask(2))
+    assert guest.take() == [2]
+
+
+def test_a_vcpu_that_is_not_there_has_no_queues() -> None:
+    guest = Listener(1, fifo=True)
+    for _ in range(2):
+        with pytest.raises(HypercallError, match="no vCPU 5"):
+            guest.platform.run(guest.dom.kernel.bind_event(1, lambda: None, vcpu=5))
+    guest.send(1)
+    assert guest.take() == [1]
+
+
 def test_reset_gives_the_kernel_its_pages_back() -> None:
     guest = Listener(2, fifo=True)
     platform, dom = guest.platform, guest.dom
