@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hypervisor_model.faults import GuestFaultError
-from hypervisor_model.grant_table import GrantTable
+from hypervisor_model.grant_table import HOST_READ, GrantTable
 from hypervisor_model.maptrack import HostMapping, Maptrack
 from hypervisor_model.memory import PageType
 from sw.abi.registers import Form, Mode
@@ -125,7 +125,6 @@ def test_order_of_the_checks() -> None:
         (PERMIT | RO, 2, gfn, HOST, GENERAL),
         (PERMIT, 2, a.ram.stop + 0x90, HOST, BAD_PAGE),
         (PERMIT, 2, 0xFFFF_FFFF, HOST, BAD_PAGE),
-        (PERMIT | 1 << 5, 2, gfn, HOST, GENERAL),
         (PERMIT, 2, gfn, HOST, GENERAL),
     ):
         world.put_v1(a, REFERENCE, flags, domid, frame)
@@ -133,6 +132,39 @@ def test_order_of_the_checks() -> None:
         assert world.flags(a, REFERENCE) == flags
     assert world.hv.frames.references(world.frame(a, gfn)) == 1
     assert list(world.hv.grants.maptrack(2)) == []
+
+
+@pytest.mark.parametrize("bit", [5, 6, 7])
+def test_cache_attributes_are_not_for_translated_callers(bit: int) -> None:
+    world, gfn = granted(PERMIT | 1 << bit)
+    assert world.map(world.b, 1, REFERENCE, world.outside(world.b))[0] == GENERAL
+    assert world.flags(world.a, REFERENCE) == PERMIT | 1 << bit
+    assert world.hv.frames.references(world.frame(world.a, gfn)) == 1
+
+
+def test_an_entry_held_for_a_copy_of_a_part_is_not_mapped() -> None:
+    world, gfn = granted(PERMIT | SUB_PAGE, version=2)
+    grants = world.hv.grants
+    grants.activate(grants.table(1), 2, REFERENCE, HOST_READ, mapping=False)
+    # the granter makes a whole page of it meanwhile
+    world.put_v2(world.a, REFERENCE, build(16, (0, "H", PERMIT), (2, "H", 2), (8, "Q", gfn)))
+    assert world.map(world.b, 1, REFERENCE, world.outside(world.b), HOST | READONLY)[0] == GENERAL
+    grants.drop(1, REFERENCE, HOST_READ)
+    assert world.map(world.b, 1, REFERENCE, world.outside(world.b), HOST | READONLY)[0] == OKAY
+
+
+def test_a_place_where_a_grant_is_mapped_cannot_be_granted() -> None:
+    """Neither another domain's page nor, mapped by a grant to oneself, one's own: its end would not be known there."""
+    world, gfn = granted()
+    a, b = world.a, world.b
+    world.put_v1(a, REFERENCE + 1, PERMIT, 1, gfn)
+    assert world.map(a, 1, REFERENCE + 1, world.outside(a))[0] == OKAY
+    world.put_v1(a, REFERENCE + 2, PERMIT, 2, world.outside(a))
+    assert world.map(b, 1, REFERENCE + 2, world.outside(b))[0] == BAD_PAGE
+    assert world.map(b, 1, REFERENCE, world.outside(b))[0] == OKAY
+    world.setup(b)
+    world.put_v1(b, REFERENCE, PERMIT, 3, world.outside(b))
+    assert world.map(world.c, 2, REFERENCE, world.outside(world.c))[0] == BAD_PAGE
 
 
 @pytest.mark.parametrize("where", ["RAM", "device window", "grant table", "0", "beyond the address width", "mapped grant"])

@@ -70,7 +70,9 @@ def test_pages_go_and_come_back_zeroed() -> None:
     with pytest.raises(GuestFaultError):
         a.memory.read(gfns[0] * PAGE, 1)
     assert world.reservation(a, POPULATE, gfns) == 2
-    assert a.memory.read(gfns[0] * PAGE, PAGE) == bytes(PAGE)
+    # the same frames, and nothing of what was in them
+    assert {world.frame(a, gfn) for gfn in gfns} == set(old)
+    assert all(a.memory.read(gfn * PAGE, PAGE) == bytes(PAGE) for gfn in gfns)
     assert [frames.m2p.gfn(world.frame(a, gfn)) for gfn in gfns] == gfns
 
 
@@ -241,6 +243,9 @@ def test_exchange_is_all_or_nothing() -> None:
             held.append(frames.allocate_run(9, 8, 8))
     except MemoryError:
         pass
+    # ... but one
+    for frame in range(held[-1], held[-1] + 8):
+        frames.put(frame)
     owned = frames.pages(1)
     result = exchange(world, [base + n for n in range(32)], 0, [base + 8 * n for n in range(4)], 3)[0]
     assert (result, frames.pages(1)) == (-ENOMEM, owned)
