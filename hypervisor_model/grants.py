@@ -102,10 +102,10 @@ class GrantOperations:
         self._maptracks[granter].remove(handle)
         return mapping
 
-    def take_all(self, granter: int) -> list[Mapping]:
-        """Retire all handles of endpoints' mappings: the domain is being destroyed. Each is to be revoked, then unpinned."""
-        handles = self._maptracks[granter]
-        return [self.take(handle, granter) for handle, mapping in list(handles) if isinstance(mapping, Mapping)]
+    def handles(self, granter: int) -> list[int]:
+        """Live handles of the mappings of a domain's endpoints."""
+        handles = self._maptracks.get(granter, ())
+        return [handle for handle, mapping in handles if isinstance(mapping, Mapping)]
 
     def unpin(self, mapping: Mapping) -> None:
         """Drop the pin of a retired handle: no device may reach the page under it any more."""
@@ -255,13 +255,12 @@ class GrantOperations:
     def destroy(self, domid: int) -> None:
         """Unmap what the domain had mapped by grants and free its memory; what others have mapped of it stays until they unmap.
 
-        Its endpoints must have been revoked (`take_all`).
+        Nothing of it may be mapped for its endpoints any more (`handles`). Raises `ValueError`.
         """
         handles = self._maptracks[domid]
         table = self._tables[domid]
-        reached = [mapping.endpoint for _, mapping in handles if isinstance(mapping, Mapping)]
-        if reached:
-            raise ValueError(f"domain {domid} is destroyed while its endpoints {sorted(set(reached))} reach its pages")
+        if live := self.handles(domid):
+            raise ValueError(f"domain {domid} is destroyed while its endpoints reach its pages by {len(live)} handles")
         for handle, mapping in [(handle, mapping) for handle, mapping in handles if isinstance(mapping, HostMapping)]:
             pins = _pins(host=mapping.gfn is not None, device=mapping.device, write=mapping.write)
             if mapping.gfn is not None:

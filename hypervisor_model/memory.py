@@ -173,6 +173,10 @@ class FrameAllocator:
         """Domain id, `OWNER_XEN`, or `OWNER_NONE` of a free frame."""
         return self._owners[frame]
 
+    def owned(self, owner: int) -> list[int]:
+        """Frames of one owner."""
+        return [frame for frame, owner_ in enumerate(self._owners) if owner_ == owner]
+
     def references(self, frame: int) -> int:
         """References held on a frame: one of its allocation, one of each mapping that is not its owner's own."""
         return self._references[frame]

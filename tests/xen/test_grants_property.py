@@ -460,7 +460,7 @@ class GrantsAndMemory(RuleBasedStateMachine):
         hv, frames = self.world.hv, self.world.hv.frames
 
         async def die(domid: int) -> None:
-            mappings = hv.grants.take_all(domid)
+            mappings = [hv.grants.take(handle, domid) for handle in hv.grants.handles(domid)]
             endpoint = hv.endpoints.owned(self.endpoint[domid], domid)
             await endpoint.space.revoke(mappings)
             for mapping in mappings:
@@ -470,8 +470,7 @@ class GrantsAndMemory(RuleBasedStateMachine):
         for domid in GUESTS:
             self.world.run(die(domid))
             self.live = [m for m in self.live if not (m.kind == "device" and m.granter == domid) and not (m.kind == "host" and m.caller == domid)]
-            left = {n for n in range(frames.frames) if frames.owner(n) == domid}
-            assert left == {m.frame for m in self.live if m.granter == domid}
+            assert set(frames.owned(domid)) == {m.frame for m in self.live if m.granter == domid}
         for mapping in self.live:
             if mapping.kind == "host":
                 assert self.world.unmap(self.dom[0], mapping.handle, mapping.gfn) == OKAY
