@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sw.xen.errno import Errno, HypercallError
@@ -48,10 +49,23 @@ class GuestGrants:
     async def access(self, gfn: int, domid: int, *, readonly: bool) -> int:
         """Publish a grant of one page to `domid`; the reference. Grows the table when it is full."""
         reference = await self._take()
+        self.publish(reference, gfn, domid, readonly=readonly)
+        return reference
+
+    async def reserve(self, count: int) -> list[int]:
+        """Unused references, for `publish`, which cannot sleep. Grows the table when it is full."""
+        return [await self._take() for _ in range(count)]
+
+    def publish(self, reference: int, gfn: int, domid: int, *, readonly: bool) -> None:
+        """Grant one page to `domid` by a reserved reference."""
         flags = GrantFlag.PERMIT_ACCESS | (GrantFlag.READONLY if readonly else 0)
         layout = GRANT_ENTRY_V1 if self._version == 1 else GRANT_ENTRY_V2
         self._publish(reference, layout.pack(0, domid, gfn), flags)
-        return reference
+
+    def release(self, references: Sequence[int]) -> None:
+        """Give reserved references back; none is granted any more."""
+        for reference in references:
+            self._give(reference)
 
     async def access_part(self, gfn: int, domid: int, start: int, length: int, *, readonly: bool) -> int:
         """Let `domid` copy `length` bytes of a page from `start` on; the reference. Version 2."""
@@ -78,6 +92,13 @@ class GuestGrants:
 
     def end(self, reference: int) -> bool:
         """Revoke a grant; False while the hypervisor still uses it: the reference stays out, to be ended again later."""
+        if not self.revoke(reference):
+            return False
+        self._give(reference)
+        return True
+
+    def revoke(self, reference: int) -> bool:
+        """The same, and the reference stays reserved."""
         page, offset = self._locate(reference)
         if self._version == 1:
             if self._flags(reference) & (GrantFlag.READING | GrantFlag.WRITING):
@@ -88,7 +109,6 @@ class GuestGrants:
             page[offset : offset + _FLAGS_BYTES] = bytes(_FLAGS_BYTES)
             if self._in_use(reference):
                 return False
-        self._give(reference)
         return True
 
     def end_accept(self, reference: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sw.guest.events import GuestEvents
 from sw.guest.grant_table import GuestGrants
@@ -58,6 +58,22 @@ class GuestKernel:
     def end_access(self, reference: int) -> bool:
         """Revoke a grant; False while the hypervisor still uses it."""
         return self.grants.end(reference)
+
+    async def reserve_references(self, count: int) -> list[int]:
+        """Unused references for `grant_reference`, which cannot sleep. Grows the table when it is full."""
+        return await self.grants.reserve(count)
+
+    def release_references(self, references: Sequence[int]) -> None:
+        """Give back what `reserve_references` gave; none is granted any more."""
+        self.grants.release(references)
+
+    def grant_reference(self, reference: int, gfn: int, *, readonly: bool, domid: int = DOMID_CONTROL) -> None:
+        """Publish a grant of one page by a reserved reference."""
+        self.grants.publish(reference, gfn, domid, readonly=readonly)
+
+    def end_reference(self, reference: int) -> bool:
+        """Revoke a grant and keep its reference; False while the hypervisor still uses it."""
+        return self.grants.revoke(reference)
 
     # --- events ----------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -109,6 +109,14 @@ class Kernel(Protocol):
     async def grant_access(self, gfn: int, *, readonly: bool, domid: int = DOMID_CONTROL) -> int: ...
 
     def end_access(self, reference: int) -> bool: ...
+
+    async def reserve_references(self, count: int) -> list[int]: ...
+
+    def release_references(self, references: Sequence[int]) -> None: ...
+
+    def grant_reference(self, reference: int, gfn: int, *, readonly: bool, domid: int = DOMID_CONTROL) -> None: ...
+
+    def end_reference(self, reference: int) -> bool: ...
 
     async def bind_interrupt(self, endpoint: int, handler: Callable[[], None]) -> int: ...
 
