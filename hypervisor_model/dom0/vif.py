@@ -58,18 +58,19 @@ class VifDrivers:
         self,
         machine: GuestMachine,
         bridge: Bridge,
+        foreign: ForeignFrames,
         start: Callable[[Coroutine[Any, Any, None]], object],
         *,
         tx: TxMode = TxMode.COPY,
         policy: Callable[[int], PortPolicy | None] = lambda _: None,
     ) -> None:
-        """`machine` is the control domain. `policy`: rights of a domain's ports, by number; None: the default ones."""
+        """`machine` is the control domain, `foreign` where it maps pages of others. `policy`: rights of a domain's ports, by number; None: the default ones."""
         self._machine = machine
         self._bridge = bridge
         self._start = start
         self._tx = tx
         self._policy = policy
-        self._foreign = ForeignFrames(machine.layout)
+        self._foreign = foreign
         self.netbacks: dict[tuple[int, int], Netback] = {}
         """By domain and handle, as last plugged."""
 

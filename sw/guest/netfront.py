@@ -13,6 +13,7 @@ from sw.guest.granted_pages import GrantedPages
 from sw.guest.machine import GuestMachine
 from sw.guest.netfront_receive import FrontReceiveCounts, FrontReceiver
 from sw.guest.netfront_transmit import FrontTransmitter
+from sw.guest.network_device import FEATURES, DeviceDescription
 from sw.guest.receive import BUDGET, ReceivedFrame
 from sw.guest.shared_ring import FrontRing
 from sw.guest.transmit import NicError
@@ -236,6 +237,11 @@ class NetFront(FrontTransmitter):
             else:
                 fits = False
         return fits
+
+    def describe(self) -> DeviceDescription:
+        """What `ip link` and `ethtool` show; valid while open."""
+        offer = self._opened()
+        return DeviceDescription(f"eth{offer.handle}", offer.mac, offer.mtu, offer.vlan, FEATURES, offer.carrier)
 
     # --- statistics ------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ class XenbusVif:
             mtu=int(await self._store.read(f"{front.path}/mtu")),
             features=BackFeatures.parse({key: text for key, text in features.items() if text is not None}),
             vlan=await front.feature("vlan"),
+            handle=self._handle,
+            carrier=await front.read_backend("carrier") == "1",
         )
 
     async def connect(self, front: FrontKeys) -> None:

@@ -313,7 +313,7 @@ def test_over_xenstore() -> None:
     guests = [world.hv.create_domain(f"guest{n}", 768) for n in range(2)]
     world.guests += guests
     daemon = XenstoreDaemon()
-    drivers = VifDrivers(world.dom0, world.bridge, platform.start, tx=TxMode.PERSISTENT)
+    drivers = VifDrivers(world.dom0, world.bridge, world.foreign, platform.start, tx=TxMode.PERSISTENT)
     bus = BackEndBus(daemon.open(), platform.signal, {"vif": drivers})
     tools = Toolstack(daemon.local, platform.signal, platform.now)
     rng = random.Random(9)

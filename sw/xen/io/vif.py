@@ -71,6 +71,9 @@ class BackOffer:
     features: BackFeatures = BackFeatures()
     vlan: int = 0
     """VLAN of the port, 0 for untagged frames."""
+    handle: int = 0
+    carrier: bool = True
+    """The line is up."""
 
 
 @dataclass(frozen=True)
