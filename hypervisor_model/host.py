@@ -20,7 +20,7 @@ from hypervisor_model.vmyri import VmyriBackEnd
 from hypervisor_model.xenbus import BackEndBus
 from hypervisor_model.xenstore.daemon import XenstoreDaemon
 from sw.guest.netfront import NetFront
-from sw.guest.network_device import NetworkDevice
+from sw.guest.network_device import PluggedDevice
 from sw.guest.receive import ReceiveConfig
 from sw.guest.transmit import SendForm
 from sw.guest.vif import XenbusVif
@@ -28,13 +28,14 @@ from sw.guest.virtual_nic import VirtualNic
 from sw.guest.vmyri import VmyriNic
 from sw.guest.xenbus import wait_for_device
 from sw.guest.xenstore import Xenstore
-from sw.platform import PAGE_SIZE, Platform
+from sw.platform import PAGE_SIZE, Platform, PlatformTimeoutError
 from sw.xen.grant_table import GrantStatus
 from sw.xen.xen import DOMID_CONTROL
 
 CONTROL_PAGES: Final = 256
 UPLINK_PAGES: Final = 2048
 """Of a control domain that drives the NIC."""
+DRAIN_POLL_NS: Final = 1_000
 PLUG_NS: Final = 1_000_000_000
 """Bound of the wait of a guest for its device."""
 
@@ -60,7 +61,7 @@ class Guest:
 
     domain: Domain
     store: Xenstore
-    device: NetworkDevice
+    device: PluggedDevice
     config: NetworkConfig
     handle: int
     store_port: int
@@ -85,6 +86,8 @@ class Host:
         self.control: Domain
         self.daemon: XenstoreDaemon
         self.tools: Toolstack
+        self.uplink: VirtualNic
+        """The control domain's own device, in mode split."""
         self._bus: BackEndBus
         self._uplink: Uplink | None = None
 
@@ -106,7 +109,7 @@ class Host:
         self.tools = Toolstack(self.daemon.local, platform.signal, platform.now)
         if split:
             receive = ReceiveConfig(mtu=self._mtu, entries=256)
-            nic = VirtualNic(self.control, SendForm.FETCHED, 512, buffer_pages=128, receive=receive)
+            nic = self.uplink = VirtualNic(self.control, SendForm.FETCHED, 512, buffer_pages=128, receive=receive)
             await nic.open()
             await nic.set_promiscuous(True)
             self._uplink = Uplink(self.control, nic, bridge)
@@ -167,6 +170,18 @@ class Host:
         self._foreign.give(control_gfn)
         del self.guests[domid]
         return orderly and status is GrantStatus.OKAY and guest.domain.kernel.end_access(reference)
+
+    async def drain(self, timeout_ns: int) -> None:
+        """Until the control domain has sent what guests have handed over (mode split). Raises `PlatformTimeoutError`."""
+        if self._uplink is None:
+            return
+        deadline = self._platform.now() + timeout_ns
+        while self._uplink.queued:
+            if self._platform.now() >= deadline:
+                raise PlatformTimeoutError(f"the uplink still held {self._uplink.queued} packets after {timeout_ns} ns")
+            await self._platform.sleep(DRAIN_POLL_NS)
+        # Its loop sleeps until there is a packet: nobody else uses the device now.
+        await self.uplink.drain(timeout_ns)
 
     async def shut_down(self) -> None:
         """End the tasks of the control domain. Guests have closed their devices."""

@@ -23,9 +23,7 @@ class DeviceDescription:
 
 
 class NetworkDevice(Protocol):
-    """`VmyriNic` and `NetFront` have this shape."""
-
-    def describe(self) -> DeviceDescription: ...
+    """`VirtualNic` and `NetFront` have this shape."""
 
     async def open(self) -> None: ...
 
@@ -54,3 +52,9 @@ class NetworkDevice(Protocol):
     async def set_multicast(self, groups: list[bytes]) -> bool: ...
 
     async def statistics(self) -> dict[str, int]: ...
+
+
+class PluggedDevice(NetworkDevice, Protocol):
+    """One that the toolstack has plugged: `VmyriNic`, `NetFront`."""
+
+    def describe(self) -> DeviceDescription: ...

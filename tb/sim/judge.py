@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from tb.ledger.decode import EndpointSetup, decode
 from tb.ledger.latency import StageLatency, latencies
 from tb.ledger.row import LedgerError
 from tb.sim.scenario import ScenarioResult
-from tb.sim.verify import SenderCheck, by_sender, check_sender
+from tb.sim.verify import SenderCheck, by_sender, check_among, check_sender, check_together
 
 
 @dataclass
@@ -36,8 +37,10 @@ def judge(
     trace: npt.NDArray[np.void],
     reference: ScenarioResult,
     reference_wire: Sequence[tuple[int, bytes]],
+    *,
+    bypass: bool,
 ) -> Verdict:
-    """`wire` is (ns, frame) as read back from the pcapng, `reference_wire` (endpoint, frame)."""
+    """`bypass`: nothing may enter the hypervisor on the data path. `wire` is (ns, frame) as read back from the pcapng, `reference_wire` (endpoint, frame)."""
     verdict = Verdict()
     first_beats = trace[trace["kind"] == TraceKind.WIRE_FIRST]
     if [ns for ns, _ in wire] != (first_beats["cycle"] * CYCLE_NS).tolist():
@@ -50,7 +53,7 @@ def judge(
     _guests(verdict, shares, rtl, seen)
     _violations(verdict, rtl, seen)
     _reference(verdict, rtl, reference, seen, expected)
-    if rtl.entries["data_path"]:
+    if bypass and rtl.entries["data_path"]:
         verdict.failures.append(f"hypervisor: {rtl.entries['data_path']} entries on the data path, 0 allowed")
     setups = {
         endpoint: EndpointSetup(Form[str(e["form"])], int(e["send_entries"]))
@@ -66,8 +69,20 @@ def judge(
 def _guests(
     verdict: Verdict, shares: Sequence[Sequence[bytes]], rtl: ScenarioResult, seen: Mapping[int, Sequence[bytes]]
 ) -> None:
+    shared = Counter(guest.endpoint for guest in rtl.guests)
+    verdict.failures += [
+        f"endpoint {endpoint}: {finding}"
+        for endpoint, users in shared.items()
+        if users > 1
+        for finding in check_together(
+            [sent for sent, guest in zip(shares, rtl.guests, strict=True) if guest.endpoint == endpoint],
+            seen.get(endpoint, []),
+        )
+    ]
     for sent, guest in zip(shares, rtl.guests, strict=True):
-        check = check_sender(sent, seen.get(guest.endpoint, []))
+        alone = shared[guest.endpoint] == 1
+        left = seen.get(guest.endpoint, [])
+        check = check_sender(sent, left) if alone else check_among(sent, left)
         verdict.guests.append(check)
         verdict.failures += [f"{guest.name}: {finding}" for finding in check.findings]
     known = {guest.endpoint for guest in rtl.guests} | rtl.hostile_frames.keys()
