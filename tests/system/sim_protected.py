@@ -78,8 +78,8 @@ async def revocation(dut: SimHandleBase) -> None:
         # every buffer is used in turn; a refused one is posted again, too
         posted = 60
         while running:
-            for _ in range(8):
-                platform.wire_send(on_line(frame(port.mac, PEER, rng, rng.choice([200, 1514, 4094]))))
+            for _ in range(10):
+                platform.wire_send(on_line(frame(port.mac, PEER, rng, rng.choice([1514, 4094]))))
             await platform.sleep(20_000)
             used = (await port.index() >> 16) - (posted - 60) & 0xFFFF
             port.post(used, big=True)
@@ -98,7 +98,8 @@ async def revocation(dut: SimHandleBase) -> None:
         for _ in range(REVOCATIONS):
             await platform.sleep(rng.randint(0, 15_000))
             area = rng.choice([port.data, port.buffers])
-            page = rng.randrange(HOT if area is port.data else 64)
+            # a buffer that is being written, or is next
+            page = rng.randrange(HOT) if area is port.data else (await port.index() >> 16) + rng.randint(-2, 0) & 63
             window, machine = port.window_of(area, page * PAGE_SIZE), area.pages[page]
             host.revoke(port.number, window)
             waits.append(await host.fence())
