@@ -10,9 +10,9 @@ from sw.abi.registers import NicControl, Switch
 from sw.xen.errno import Errno, HypercallError
 
 MAC_PREFIX: Final = 0x0060DD
-"""Myricom's; the hypervisor gives the lower 24 bits: 16 of the domain, 8 of its endpoint."""
+"""Myricom's; the hypervisor gives the lower 24 bits: 16 of the domain (`mac_id`), 8 of its endpoint."""
 PAUSE_MAC: Final = MAC_PREFIX << 24 | 0xFF_FFFF
-"""Source of the NIC's own pause frames: no domain has number 0xFFFF."""
+"""Source of the NIC's own pause frames: no domain has 0xFFFF."""
 BROADCAST: Final = b"\xff" * 6
 _MEMBERS: Final = 32
 
