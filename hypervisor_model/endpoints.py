@@ -101,9 +101,15 @@ class Endpoints:
         return self._stride >> PAGE_SHIFT
 
     def allocate(
-        self, domid: int, form: Form, mode: Mode, receive_form: Form | None, policy: PortPolicy | None
+        self,
+        domid: int,
+        form: Form,
+        mode: Mode,
+        receive_form: Form | None,
+        policy: PortPolicy | None,
+        mac_id: int,
     ) -> Endpoint:
-        """Reserve an endpoint and give its function a context entry.
+        """Reserve an endpoint and give its function a context entry. `mac_id`: middle 16 bits of its address.
 
         Without a policy it gets the default one; if it only sends, any source address and VLAN may be in its frames.
         """
@@ -119,7 +125,7 @@ class Endpoints:
         own = {e.mac[-1] for e in self.of_domain(domid)}
         # The lowest number that the domain does not use: what it closes and opens again keeps its address.
         ordinal = next(n for n in range(self.count) if n not in own)
-        mac = endpoint_mac(domid, ordinal)
+        mac = endpoint_mac(mac_id, ordinal)
         # One function for each endpoint is what lets an IOMMU tell guests apart; all other modes use the card's own.
         requester = self._device.vf_requester(number) if mode is Mode.IOMMU else self._device.requester
         space = self._space(number, domid, mode, requester)
@@ -154,6 +160,11 @@ class Endpoints:
         if endpoint is None or endpoint.domid != domid:
             raise HypercallError(Errno.ENODEV, f"endpoint {number} does not belong to domain {domid}")
         return endpoint
+
+    @property
+    def in_use(self) -> int:
+        """Endpoints that are allocated."""
+        return len(self._endpoints)
 
     def of_domain(self, domid: int) -> list[Endpoint]:
         """Endpoints of a domain, by number."""

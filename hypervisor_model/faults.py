@@ -12,7 +12,7 @@ class GuestFaultError(RuntimeError):
 
 
 class DomainCrashedError(RuntimeError):
-    """The domain was crashed by the hypervisor and runs no more."""
+    """The domain runs no more: it has crashed, shut down or been destroyed."""
 
 
 @dataclass
@@ -29,19 +29,26 @@ class Entries:
     posted: int = 0
     """Notifications that reached a running vCPU without an entry: not part of any other count."""
     hypercalls: dict[tuple[int, str], int] = field(default_factory=dict)
-    """By domain and name (`grant_table_op.copy`), set-up and data path together."""
+    """By domain and name (`grant_table_op.copy`), set-up and data path together, and those inside a multicall."""
+    hypercall_ns: dict[tuple[int, str], int] = field(default_factory=dict)
+    """Time in the hypervisor, by domain and name; calls inside a multicall are part of its time."""
 
     @property
     def total(self) -> int:
         """Every entry: hypercalls, faults, interrupts."""
         return self.setup + self.data_path + self.faults + self.interrupts
 
-    def count(self, domid: int, name: str, *, data_path: bool) -> None:
-        """One hypercall."""
+    def count(self, domid: int, name: str, *, data_path: bool, ns: int) -> None:
+        """One hypercall that took `ns`."""
         if data_path:
             self.data_path += 1
         else:
             self.setup += 1
+        self.count_inside(domid, name)
+        self.hypercall_ns[domid, name] = self.hypercall_ns.get((domid, name), 0) + ns
+
+    def count_inside(self, domid: int, name: str) -> None:
+        """One call inside a multicall: no entry of its own."""
         self.hypercalls[domid, name] = self.hypercalls.get((domid, name), 0) + 1
 
 

@@ -124,7 +124,7 @@ class Host:
     ) -> Guest:
         """Give a built domain its xenstore and plug its network device; the device is open when this returns."""
         store, ring, ring_handle, port, control_port = await self._connect_store(domain)
-        mac = endpoint_mac(domain.domid, 0)
+        mac = endpoint_mac(domain.mac_id, 0)
         split = self.sharing is Sharing.SPLIT
         config: NetworkConfig = (
             VifConfig(mac, mtu=device.mtu) if split else VmyriConfig(mac, self.sharing.mode, mtu=device.mtu)

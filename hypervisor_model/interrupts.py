@@ -43,8 +43,10 @@ class Interrupts:
                     f"MSI-X table of {entries} entries at BAR {bar} offset {offset:#x}: expected "
                     f"{NicControl.MSIX_COUNT} at BAR {CONTROL_BAR} offset {NicControl.MSIX_BASE:#x}"
                 )
-            self._platform.on_interrupt(self._message)
-            self._enabled = True
+            # Two guests may ask at once.
+            if not self._enabled:
+                self._platform.on_interrupt(self._message)
+                self._enabled = True
 
     def route(self, endpoint: int, core: int) -> None:
         """Send the endpoint's interrupts to a core (APIC id), from now on. MSI-X must be on."""

@@ -42,7 +42,7 @@ class P2M:
     def __init__(self, frames: FrameAllocator, reserved: range = range(0)) -> None:
         """`reserved`: GFNs where only the hypervisor places something (device pages)."""
         self._frames = frames
-        self._reserved = reserved
+        self.reserved = reserved
         self._entries: dict[int, Entry] = {}
         self._unplaced: list[int] = []
         self.mmio: dict[int, int] = {}
@@ -56,7 +56,7 @@ class P2M:
 
     def is_vacant(self, gfn: int) -> bool:
         """The guest may have something placed there."""
-        return 0 < gfn < GFN_LIMIT and gfn not in self._reserved and not self.is_mapped(gfn)
+        return 0 < gfn < GFN_LIMIT and gfn not in self.reserved and not self.is_mapped(gfn)
 
     def entry(self, gfn: int) -> Entry | None:
         """What is mapped, None for device pages and empty guest frames."""

@@ -10,17 +10,17 @@ from sw.abi.registers import NicControl, Switch
 from sw.xen.errno import Errno, HypercallError
 
 MAC_PREFIX: Final = 0x0060DD
-"""Myricom's; the hypervisor gives the lower 24 bits: 16 of the domain, 8 of its endpoint."""
+"""Myricom's; the hypervisor gives the lower 24 bits: 16 of the domain (`mac_id`), 8 of its endpoint."""
 PAUSE_MAC: Final = MAC_PREFIX << 24 | 0xFF_FFFF
-"""Source of the NIC's own pause frames: no domain has number 0xFFFF."""
+"""Source of the NIC's own pause frames: no domain has 0xFFFF."""
 BROADCAST: Final = b"\xff" * 6
 _MEMBERS: Final = 32
 
 
 
-def endpoint_mac(domid: int, ordinal: int) -> bytes:
-    """Address of a domain's endpoint, by its order among the domain's own."""
-    return (MAC_PREFIX << 24 | domid << 8 | ordinal).to_bytes(6, "big")
+def endpoint_mac(mac_id: int, ordinal: int) -> bytes:
+    """Address of a domain's endpoint, by its order among the domain's own. `mac_id`: the domain's, 16 bits."""
+    return (MAC_PREFIX << 24 | mac_id << 8 | ordinal).to_bytes(6, "big")
 
 
 @dataclass(frozen=True)

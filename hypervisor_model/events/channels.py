@@ -46,11 +46,13 @@ class EventChannels:
         pages: GuestPages,
         pirq_closed: Callable[[int], None],
         max_port: int = FIFO_PORTS - 1,
+        became_pending: Callable[[], None] | None = None,
     ) -> None:
         """`shared` is the domain's shared-info page; `upcalls[n](n)` runs the event handler of vCPU n, 1 to 32 of them.
 
         `pages` are those of the FIFO ABI; `pirq_closed` is told of each physical interrupt that loses its port;
-        `max_port` is the highest port the domain may have.
+        `max_port` is the highest port the domain may have. `became_pending` is told of each event that was not pending yet,
+        after its upcall if it has one.
         """
         if not 1 <= len(upcalls) <= VCPU_INFO_COUNT:
             raise ValueError(f"{len(upcalls)} vCPUs: 1 to {VCPU_INFO_COUNT} have a place in the shared-info page")
@@ -60,6 +62,7 @@ class EventChannels:
         self._pages = pages
         self._pirq_closed = pirq_closed
         self._max_port = max_port
+        self._became_pending = became_pending
         self._ports: dict[int, Port] = {}
         self._virqs: dict[tuple[int, int], Port] = {}
         self._two_level = TwoLevel(shared, self._notify)
@@ -207,6 +210,13 @@ class EventChannels:
         """What each port in use is bound to."""
         return {number: port.binding for number, port in self._ports.items()}
 
+    def is_pending(self, number: int) -> bool:
+        """The event waits for the guest, masked or not. EINVAL for a number that no port can have."""
+        if number < 1:
+            raise HypercallError(Errno.EINVAL, "there is no event channel 0")
+        self._check_number(number)
+        return self._abi.is_pending(number)
+
     def raise_pirq(self, number: int) -> None:
         """The physical interrupt that the port is bound to has arrived."""
         self._fire(self._used(number))
@@ -224,7 +234,10 @@ class EventChannels:
 
     def _fire(self, port: Port) -> None:
         self.sends += 1
-        self.coalesced += self._abi.set_pending(port)
+        was = self._abi.set_pending(port)
+        self.coalesced += was
+        if not was and self._became_pending is not None:
+            self._became_pending()
 
     def _notify(self, vcpu: int) -> None:
         info = vcpu * VCPU_INFO_BYTES

@@ -103,6 +103,11 @@ class Fifo:
             if test_bit(page, 0, bits + FIFO_PENDING):
                 self.set_pending(port)
 
+    def is_pending(self, number: int) -> bool:
+        """The event waits for the guest."""
+        page, bits = self._word(number)
+        return number in self._early if page is None else test_bit(page, 0, bits + FIFO_PENDING)
+
     def is_busy(self, number: int) -> bool:
         """The event is still linked: its port must not be used for another."""
         page, bits = self._word(number)

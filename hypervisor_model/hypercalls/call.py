@@ -27,10 +27,16 @@ class Call:
     arguments: tuple[int, ...]
     concerned: set[int] = field(default_factory=set)
     """Endpoints that the call is about; empty: all of the caller's."""
+    data_path: bool = False
+    """A call inside this one was of the data path."""
 
     def argument(self, index: int) -> int:
         """Argument `index`; 0 where the caller gave fewer."""
         return self.arguments[index] if index < len(self.arguments) else 0
+
+    def charge(self, operation: str, count: int = 1) -> None:
+        """The hypervisor does `operation` of the cost table `count` times; the caller's vCPU is in it that long."""
+        self.domain.vcpu.spend(operation, count)
 
     def read(self, gpa: int, size: int) -> bytes:
         """Copy from the caller's memory (copy_from_guest). EFAULT outside its RAM."""

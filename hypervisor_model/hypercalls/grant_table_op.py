@@ -33,6 +33,7 @@ def map_grant_ref(call: Call) -> int:
     for at in _batch(call, layout):
         host_addr, flags, reference, domid, *_ = call.unpack(layout, at)
         status, handle, address = GrantStatus.OKAY, 0, 0
+        call.charge("grant_map")
         try:
             handle, address = grants.map(
                 domain.domid, domid, reference, flags, host_addr, bus_addresses=domain.mode is Mode.NATIVE
@@ -69,6 +70,7 @@ def _unmap(call: Call, read: Callable[[tuple[Any, ...]], Unmap]) -> int:
     for first in range(0, len(places), UNMAP_BATCH):
         some = places[first : first + UNMAP_BATCH]
         fields = [call.unpack(layout, at) for at in some]
+        call.charge("grant_unmap", len(some))
         statuses = call.hv.grants.unmap(call.domain.domid, [read(each) for each in fields])
         for at, each, status in zip(some, fields, statuses, strict=True):
             call.pack(layout, at, *each[:-1], status)
@@ -140,6 +142,8 @@ def copy(call: Call) -> int:
     for at in _batch(call, layout):
         *sides, length, flags, _ = fields = call.unpack(layout, at)
         status = GrantStatus.OKAY
+        call.charge("grant_copy")
+        call.charge("grant_copy_byte", length)
         try:
             copier.copy(
                 call.domain.domid,

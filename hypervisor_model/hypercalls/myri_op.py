@@ -11,6 +11,7 @@ from hypervisor_model import receive_side
 from hypervisor_model.endpoints import Endpoint
 from hypervisor_model.grants import GrantError, Mapping
 from hypervisor_model.hypercalls.call import Call, Operation
+from hypervisor_model.spaces.space import SUPERPAGE_ORDER
 from hypervisor_model.spaces.validated import ValidatedSpace
 from sw.abi.registers import Form, ReceiveBuffer, SendDescriptor
 from sw.guest.machine import ReceiveSetup
@@ -31,8 +32,10 @@ def allocate(call: Call) -> int:
     form, receive_form, *_ = call.unpack(myri.ALLOCATE, at)
     domain, endpoints = call.domain, call.hv.endpoints
     receive = None if receive_form == myri.SEND_ONLY else _form("receive_form", receive_form)
-    endpoint = endpoints.allocate(domain.domid, _form("form", form), domain.mode, receive, domain.port_policy)
-    base = _aperture_gfn(call, endpoint.number)
+    endpoint = endpoints.allocate(
+        domain.domid, _form("form", form), domain.mode, receive, domain.port_policy, domain.mac_id
+    )
+    base = call.hv.aperture_gfn(domain, endpoint.number)
     for page, frame in endpoints.aperture_pages(endpoint):
         call.hv.iomem_permission(domain, frame, allow=True)
         call.hv.memory_mapping(domain, base + page, frame, add=True)
@@ -55,15 +58,7 @@ def allocate(call: Call) -> int:
 async def release(call: Call) -> int:
     """Give an endpoint back: its device pages leave the P2M, its context entry goes."""
     (number,) = call.unpack(myri.ENDPOINT, call.argument(1))
-    endpoint = _owned(call, number)
-    pages = call.hv.endpoints.aperture_pages(endpoint)
-    call.hv.unmap_endpoint_interrupt(number)
-    receive_side.reset_moderation(call.hv.endpoints.write, number)
-    await call.hv.endpoints.release(endpoint)
-    base = _aperture_gfn(call, number)
-    for page, frame in pages:
-        call.hv.memory_mapping(call.domain, base + page, frame, add=False)
-        call.hv.iomem_permission(call.domain, frame, allow=False)
+    await call.hv.release_endpoint(call.domain, _owned(call, number))
     return 0
 
 
@@ -118,6 +113,7 @@ def _register(call: Call, endpoint: Endpoint, references: Sequence[int], *, read
     """One registration: status, handle and device address for each page."""
     flags = GrantMapFlag.DEVICE | (GrantMapFlag.READONLY if readonly else GrantMapFlag(0))
     grants, domid = call.hv.grants, call.domain.domid
+    call.charge("page_registration", len(references))
     pinned: list[tuple[int, Mapping]] = []
     try:
         for reference in references:
@@ -150,6 +146,7 @@ async def unmap_grants(call: Call) -> int:
         await call.hv.endpoints.owned(number, domid).space.revoke(mappings)
         for mapping in mappings:
             grants.unpin(mapping)
+        call.charge("page_registration", len(mappings))
     for n, status in enumerate(statuses):
         call.pack(layout, at + n * layout.size, *status)
     return 0
@@ -160,6 +157,7 @@ def map_superpage(call: Call) -> int:
     at = call.argument(1)
     number, flags, gfn, _ = call.unpack(myri.MAP_SUPERPAGE, at)
     endpoint = _owned(call, number)
+    call.charge("page_registration", 1 << SUPERPAGE_ORDER)
     address = endpoint.space.install_superpage(call.domain.p2m, gfn, write=not flags & MapFlag.READONLY)
     call.pack(myri.MAP_SUPERPAGE, at, number, flags, gfn, address)
     return 0
@@ -172,6 +170,7 @@ def enqueue(call: Call) -> int:
     if count > myri.ENQUEUE_MAX:
         raise HypercallError(Errno.EINVAL, f"batch of {count}: at most {myri.ENQUEUE_MAX}")
     p2m = call.domain.p2m
+    call.charge("pin_check", count)
     if ring == ValidatedRing.SEND:
         return space.enqueue_send(p2m, call.read(at, count * SendDescriptor.BYTES))
     names = {ValidatedRing.SMALL: "small", ValidatedRing.BIG: "big"}
@@ -266,10 +265,6 @@ def _batch(call: Call) -> int:
 def _owned(call: Call, number: int) -> Endpoint:
     call.concerned.add(number)
     return call.hv.endpoints.owned(number, call.domain.domid)
-
-
-def _aperture_gfn(call: Call, endpoint: int) -> int:
-    return call.domain.layout.device + endpoint * call.hv.endpoints.stride_pages
 
 
 OPERATIONS: Final[ReadOnly[int, Operation]] = {

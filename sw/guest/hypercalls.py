@@ -21,6 +21,8 @@ from sw.xen.grant_table import SETUP_TABLE, GrantCopyFlag, GrantMapFlag, GrantOp
 from sw.xen.memory import ADD_TO_PHYSMAP, DOMID, EXCHANGE, EXTENT_ORDERS, FRAME, RESERVATION, MapSpace, MemoryOp
 from sw.xen.myri import FilterFlag, MapFlag, MyriOp, ValidatedRing
 from sw.xen.physdev import MAP_PIRQ, MAP_PIRQ_TYPE_MSI, UNMAP_PIRQ, PhysdevOp
+from sw.xen.sched import POLL, SHUTDOWN, SchedOp, ShutdownReason
+from sw.xen.vcpu import RUNSTATE_INFO, RunstateState, VcpuOp
 from sw.xen.xen import DOMID_SELF, Hypercall, Virq
 
 if TYPE_CHECKING:
@@ -322,6 +324,39 @@ class GuestHypercalls:
         """Queue of a port's next events, 0 (first) to 15; FIFO ABI only."""
         layout = event_channel.SET_PRIORITY
         await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.SET_PRIORITY, layout, port, priority)
+
+    # --- sched_op, vcpu_op -----------------------------------------------------------------------
+
+    async def sched_yield(self) -> None:
+        """Let other vCPUs that wait for the core go first."""
+        await self._call(Hypercall.SCHED_OP, SchedOp.YIELD)
+
+    async def sched_block(self) -> None:
+        """Allow upcalls and sleep until one; it may return without any."""
+        await self._call(Hypercall.SCHED_OP, SchedOp.BLOCK)
+
+    async def sched_poll(self, ports: Sequence[int], until: int) -> None:
+        """Sleep until a port, masked or not, is pending or until system time `until` (ns); it may return without either."""
+
+        def arguments(at: int) -> bytes:
+            return POLL.pack(at + POLL.size, len(ports), until) + b"".join(PORT.pack(port) for port in ports)
+
+        await self._with_page(Hypercall.SCHED_OP, SchedOp.POLL, arguments)
+
+    async def shutdown(self, reason: ShutdownReason) -> None:
+        """End this domain: any later call raises."""
+        await self._structure(Hypercall.SCHED_OP, SchedOp.SHUTDOWN, SHUTDOWN, reason)
+
+    async def runstate(self, vcpu: int = 0) -> tuple[RunstateState, int, tuple[int, ...]]:
+        """State of an own vCPU, since when (ns), and the ns in each state."""
+        page = self._pages.take()
+        at = page << PAGE_SHIFT
+        try:
+            await self._call(Hypercall.VCPU_OP, VcpuOp.GET_RUNSTATE_INFO, vcpu, at)
+            state, entered, *times = RUNSTATE_INFO.unpack(self._machine.memory.read(at, RUNSTATE_INFO.size))
+        finally:
+            self._pages.give(page)
+        return RunstateState(state), entered, tuple(times)
 
     # --- myri_op ---------------------------------------------------------------------------------
 

@@ -186,6 +186,7 @@ class BufferRing:
             count = self._enqueue(*self._validated, count)
         first, self.posted = self.posted, self.posted + count
         self.posts += 1
+        self._machine.spend("descriptor_build", count)
         if self._form is Form.FETCHED:
             self._machine.mmio_write(self._doorbell, _WORD.pack(self.posted & 0xFFFF))
             return
@@ -376,6 +377,8 @@ class Receiver:
             kind = (flags & _KIND_M) >> _KIND_S
             data = self._copy_out(index, length, big=bool(flags & _BIG))
             frames.append(ReceivedFrame(data, checksum, value, kind, queue.number, bool(flags & _LOCAL), stamp))
+        self._machine.spend("completion_reap", entry - queue.index)
+        self._machine.spend("copy_byte", octets)
         self.counts.octets += octets
         self.counts.queue_frames[queue.number] += entry - queue.index
         queue.index = entry

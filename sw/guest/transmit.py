@@ -179,6 +179,7 @@ class Transmitter:
         if placed is None:
             self._stopped = True
             return False
+        self._machine.spend("copy_byte", len(frame))
         pieces, held = placed
         if self.xmit(pieces, held, checksum):
             return True
@@ -195,6 +196,7 @@ class Transmitter:
             raise NicError(f"checksum start is {checksum[0]}: 0 to {_START_MAX}")
         if self._stopped:
             return False
+        self._machine.spend("descriptor_build", len(pieces))
         count = self._queue_inline(pieces, checksum) if self.form is SendForm.INLINE else 0
         if count == 0:
             count = self._queue_descriptors(pieces, checksum)
@@ -213,6 +215,7 @@ class Transmitter:
         if placed is None:
             self._stopped = True
             return False
+        self._machine.spend("copy_byte", len(header) + len(payload))
         pieces, held = placed
         head, body = _split(self.device_pieces(pieces), len(header))
         try:
@@ -227,6 +230,7 @@ class Transmitter:
             self._buffers.undo(held)
             self._stopped = True
             return False
+        self._machine.spend("descriptor_build", len(chain))
         self._queue_chain(chain)
         self._accept(len(chain), held)
         return True
@@ -278,6 +282,7 @@ class Transmitter:
             released += held
         done = entry - first
         if done:
+            self._machine.spend("completion_reap", done)
             self._cq_index = entry
             self.bytes_sent += octets
             self._consumer += slots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
 from typing import Final
 
@@ -29,6 +30,8 @@ class Hypercall(IntEnum):
     """`__HYPERVISOR_arch_7`, which x86 leaves free: the NIC's endpoints (`sw.xen.myri`)."""
 
 
+MULTICALL_ENTRY: Final = struct.Struct("<8Q")
+"""multicall_entry: op, result (out), six arguments."""
 DOMID_CONTROL: Final = 0
 """The control domain: owner of the NIC, grantee of every page that a device may reach."""
 DOMID_FIRST_RESERVED: Final = 0x7FF0

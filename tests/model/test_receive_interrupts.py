@@ -28,7 +28,7 @@ FRAMES = 200
 def test_entries_of_each_way_to_wait(how: str, interrupts: bool, posted_mode: bool, running: bool) -> None:
     platform, hv = machine()
     dom = hv.create_domain("guest", 256, posted=posted_mode)
-    dom.running = running
+    dom.vcpu.halts = not running
     nic = receiver_nic(dom, ReceiveConfig(interrupts=interrupts))
     rng = random.Random(1)
 

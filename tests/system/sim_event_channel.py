@@ -28,7 +28,7 @@ async def armed_completions_wake_the_guest(dut: SimHandleBase) -> None:
 
     async def guest(number: int) -> None:
         domain = domains[number]
-        domain.running = modes[number][1]
+        domain.vcpu.halts = not modes[number][1]
         nic = VirtualNic(domain, SendForm.PUSHED, 64, buffer_pages=4)
         await nic.open()
         assert nic._endpoint is not None
