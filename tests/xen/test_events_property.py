@@ -282,19 +282,16 @@ class EventMachine(RuleBasedStateMachine):
         channel.masked = False
         self.plain[domid].notify(port)
 
-    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, FEW - 1), priority=st.sampled_from([0, 3, 7, 15]))
-    def set_priority(self, domid: int, index: int, priority: int) -> None:
-        port = self.port(domid, index)
+    @rule(domid=st.sampled_from(DOMAINS), priorities=st.lists(st.sampled_from([0, 3, 7, 15]), min_size=FEW, max_size=FEW))
+    def set_priorities(self, domid: int, priorities: list[int]) -> None:
         plain = self.plain[domid]
-        channel = plain.channels.get(port)
-        errno = self.refused(self.doms[domid].hypercall.event_set_priority(port, priority))
-        if not plain.fifo:
-            assert errno == ENOSYS
-        elif channel is None:
-            assert errno == EACCES
-        else:
-            assert errno == 0
-            channel.priority = priority
+        for index, priority in enumerate(priorities):
+            port = self.port(domid, index)
+            channel = plain.channels.get(port)
+            errno = self.refused(self.doms[domid].hypercall.event_set_priority(port, priority))
+            assert errno == (ENOSYS if not plain.fifo else EACCES if channel is None else 0)
+            if channel is not None and plain.fifo:
+                channel.priority = priority
 
     @rule(domid=st.sampled_from(DOMAINS), vcpus=st.sampled_from([{0}, {1}, {0, 1}]))
     def defer(self, domid: int, vcpus: set[int]) -> None:
