@@ -3,7 +3,7 @@
 .PHONY: sim tap test lint bench regs clean help
 python := .venv/bin/python
 
-sim: ## guests send through the RTL NIC: GUESTS=4 PCAP=file SEED=1 WAVES=1, args="..."
+sim: ## guests send through the RTL NIC: GUESTS=4 MODE=iommu|native|windows|validated|split PCAP=file SEED=1 WAVES=1
 	@tools/bootstrap sim
 	@$(python) -m tb.sim $(args)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from hypervisor_model.events.channels import EventChannels
 from hypervisor_model.faults import DomainCrashedError, GuestFaultError
 from hypervisor_model.guest_pages import GuestPages
-from hypervisor_model.memory import OWNER_XEN, FrameAllocator
+from hypervisor_model.memory import OWNER_XEN, FrameAllocator, PageType
 from hypervisor_model.p2m import P2M
 from hypervisor_model.switch import PortPolicy
 from sw.abi.registers import Mode
@@ -26,7 +26,13 @@ HIGH_BASE_GFN: Final = 0x10_0100
 """Above 4 GiB, so that I/O virtual addresses need 64-bit TLP headers."""
 SHARED_INFO_GAP: Final = 0x80
 DEVICE_GAP: Final = 0x100
-"""The RAM is followed by at most 64 grant-table pages, at these many pages by the shared-info page and by device pages."""
+"""The RAM is followed by at most 64 grant-table pages and 8 of status words, at these many pages by the shared-info page and by
+device pages."""
+DEVICE_PAGES: Final = 0x400
+"""Room for the apertures of all endpoints."""
+SLACK_PAGES: Final = 256
+"""What a domain may take beyond the memory it is built with: Xen's toolstack adds as much (LIBXL_MAXMEM_CONSTANT, 1 MiB)."""
+_WRITE: Final = "memory write"
 _OFFSET = PAGE_SIZE - 1
 _REGISTER = (1 << 64) - 1
 
@@ -59,18 +65,18 @@ class DomainMemory:
             at = gpa + done
             offset = at & _OFFSET
             part = min(PAGE_SIZE - offset, size - done)
-            self._page(at, "memory write")[offset : offset + part] = data[done : done + part]
+            self._page(at, _WRITE)[offset : offset + part] = data[done : done + part]
             done += part
 
     def page(self, gfn: int) -> memoryview:
-        """A window on one page; stale once the page is given back. Raises `GuestFaultError` outside RAM."""
+        """A window on one page, read-only if its mapping is; stale once it is unmapped. Raises `GuestFaultError` outside RAM."""
         return self._page(gfn << PAGE_SHIFT, "memory read")
 
     def _page(self, gpa: int, kind: str) -> memoryview:
         page = self._pages.get(gpa >> PAGE_SHIFT)
-        if page is None:
+        if page is None or (page.readonly and kind == _WRITE):
             self._domain.trap(gpa, kind)
-            raise GuestFaultError(f"{self._domain.name}: {kind} at {gpa:#x}, which is not its RAM")
+            raise GuestFaultError(f"{self._domain.name}: {kind} at {gpa:#x}, which it may not reach so")
         return page
 
 
@@ -117,14 +123,14 @@ class Domain:
         """Why its last hypercall was refused."""
         self.iomem: set[int] = set()
         """Machine frames of MMIO that may be mapped into this domain."""
-        self.p2m = P2M(frames)
+        self.p2m = P2M(frames, range(self.layout.device, self.layout.device + DEVICE_PAGES))
+        frames.set_limit(domid, pages + SLACK_PAGES)
         for gfn in self._ram:
             self.p2m.add_ram(gfn, frames.allocate(domid))
         self._frames = frames
-        self._shared_info_gfn: int | None = None
         self._memory = DomainMemory(self)
         self._kernel = GuestKernel(self)
-        self._shared_info = frames.allocate(OWNER_XEN)
+        self._shared_info = frames.allocate(OWNER_XEN, PageType.SHARED_INFO)
         self.events = EventChannels(
             domid,
             frames.page(self._shared_info),
@@ -163,16 +169,14 @@ class Domain:
 
     def map_shared_info(self, gfn: int) -> None:
         """Map the shared-info page, or move it. The frame is the hypervisor's: it cannot be granted."""
-        old, frame = self._shared_info_gfn, self._shared_info
-        if self.p2m.frame(gfn) == frame:
+        if self.p2m.frame(gfn) == self._shared_info:
             return
-        if self.p2m.is_mapped(gfn):
-            raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x} is mapped: shared info cannot go there")
-        if old is not None and self.p2m.frame(old) == frame:
-            self.p2m.remove_ram(old)
-        self._frames.get(frame, OWNER_XEN)
-        self.p2m.add_ram(gfn, frame)
-        self._shared_info_gfn = gfn
+        if not self.p2m.is_vacant(gfn):
+            raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x} is mapped or not the guest's: shared info cannot go there")
+        old = self._frames.m2p.gfn(self._shared_info)
+        if old is not None:
+            self.p2m.remove_xen(old)
+        self.p2m.add_xen(gfn, self._shared_info)
 
     def vmcall_now(self, number: int, *arguments: int) -> int:
         """As `vmcall`, for an operation that never waits for hardware; others give -EAGAIN."""

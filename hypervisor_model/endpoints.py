@@ -15,7 +15,7 @@ from hypervisor_model.spaces.native import NativeSpace, PassThrough
 from hypervisor_model.spaces.space import AddressSpace
 from hypervisor_model.spaces.validated import ValidatedSpace
 from hypervisor_model.spaces.windows import WindowSpace
-from hypervisor_model.switch import MAC_PREFIX, SEND_ONLY, PortPolicy, SwitchConfig, SwitchTables
+from hypervisor_model.switch import SEND_ONLY, PortPolicy, SwitchConfig, SwitchTables, endpoint_mac
 from sw.abi.registers import (
     Aperture,
     Completion,
@@ -119,7 +119,7 @@ class Endpoints:
         own = {e.mac[-1] for e in self.of_domain(domid)}
         # The lowest number that the domain does not use: what it closes and opens again keeps its address.
         ordinal = next(n for n in range(self.count) if n not in own)
-        mac = (MAC_PREFIX << 24 | domid << 8 | ordinal).to_bytes(6, "big")
+        mac = endpoint_mac(domid, ordinal)
         # One function for each endpoint is what lets an IOMMU tell guests apart; all other modes use the card's own.
         requester = self._device.vf_requester(number) if mode is Mode.IOMMU else self._device.requester
         space = self._space(number, domid, mode, requester)

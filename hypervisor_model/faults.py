@@ -31,6 +31,11 @@ class Entries:
     hypercalls: dict[tuple[int, str], int] = field(default_factory=dict)
     """By domain and name (`grant_table_op.copy`), set-up and data path together."""
 
+    @property
+    def total(self) -> int:
+        """Every entry: hypercalls, faults, interrupts."""
+        return self.setup + self.data_path + self.faults + self.interrupts
+
     def count(self, domid: int, name: str, *, data_path: bool) -> None:
         """One hypercall."""
         if data_path:

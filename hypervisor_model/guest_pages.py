@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypervisor_model.memory import FrameAllocator
+from hypervisor_model.memory import FrameAllocator, PageType
 from hypervisor_model.p2m import P2M
 from sw.xen.errno import Errno, HypercallError
 
@@ -18,8 +18,8 @@ class GuestPages:
 
     def hold(self, gfn: int) -> memoryview:
         """A window on the page. EINVAL unless it is RAM that the guest owns."""
-        frame = self._p2m.frame(gfn)
-        if frame is None or not self._frames.get(frame, self._domid):
+        frame = self._p2m.ram(gfn)
+        if frame is None or not self._frames.get(frame, self._domid, PageType.WRITABLE):
             raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x} is not RAM of domain {self._domid}")
         self._held.append(frame)
         return self._frames.page(frame)
@@ -27,4 +27,4 @@ class GuestPages:
     def release(self) -> None:
         """Drop every reference; the windows are stale."""
         while self._held:
-            self._frames.put(self._held.pop())
+            self._frames.put(self._held.pop(), PageType.WRITABLE)

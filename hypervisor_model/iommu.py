@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hypervisor_model.memory import OWNER_XEN, FrameAllocator
+from hypervisor_model.memory import OWNER_XEN, FrameAllocator, PageType
 from hypervisor_model.second_level import SecondLevelTable
 from sw.abi.registers import Iommu
 from sw.platform import PAGE_SHIFT, PAGE_SIZE, Platform, PlatformTimeoutError
@@ -69,7 +69,7 @@ class IommuDriver:
 
     async def enable(self) -> None:
         """Set up tables and queue, flush everything, switch translation on: from here DMA needs a mapping."""
-        self._root = self._frames.allocate(OWNER_XEN)
+        self._root = self._frames.allocate(OWNER_XEN, PageType.PAGE_TABLE)
         self._queue = self._frames.allocate(OWNER_XEN)
         self._status = self._frames.allocate(OWNER_XEN)
         self._write64(Iommu.RTADDR_LO, self._root << PAGE_SHIFT)
@@ -157,7 +157,7 @@ class IommuDriver:
     def _context(self, requester: int) -> tuple[memoryview, int]:
         bus, devfn = requester >> 8, requester & 0xFF
         if bus not in self._contexts:
-            self._contexts[bus] = self._frames.allocate(OWNER_XEN)
+            self._contexts[bus] = self._frames.allocate(OWNER_XEN, PageType.PAGE_TABLE)
             root = self._frames.page(self._root)
             _PAIR.pack_into(root, bus * _PAIR.size, self._contexts[bus] << PAGE_SHIFT | _PRESENT, 0)
         return self._frames.page(self._contexts[bus]), devfn * _PAIR.size

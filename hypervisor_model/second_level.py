@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from hypervisor_model.memory import OWNER_XEN, FrameAllocator
+from hypervisor_model.memory import OWNER_XEN, FrameAllocator, PageType
 from sw.platform import PAGE_SHIFT
 
 READ: Final = 1 << 0
@@ -84,6 +84,6 @@ class SecondLevelTable:
         raise AssertionError("a walk always meets its leaf level")
 
     def _new_table(self) -> int:
-        frame = self._frames.allocate(OWNER_XEN)
+        frame = self._frames.allocate(OWNER_XEN, PageType.PAGE_TABLE)
         self._tables.append(frame)
         return frame

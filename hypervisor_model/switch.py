@@ -18,6 +18,11 @@ _MEMBERS: Final = 32
 
 
 
+def endpoint_mac(domid: int, ordinal: int) -> bytes:
+    """Address of a domain's endpoint, by its order among the domain's own."""
+    return (MAC_PREFIX << 24 | domid << 8 | ordinal).to_bytes(6, "big")
+
+
 @dataclass(frozen=True)
 class PortPolicy:
     """What a domain's endpoints may send and get. Fixed when the domain is created."""

@@ -43,13 +43,16 @@ class Call:
         return bytes(result)
 
     def write(self, gpa: int, data: bytes) -> None:
-        """Copy to the caller's memory (copy_to_guest). EFAULT outside its RAM."""
+        """Copy to the caller's memory (copy_to_guest). EFAULT outside its RAM and where it may only read."""
         done = 0
         while done < len(data):
             at = gpa + done
             offset = at & _OFFSET
             part = min(PAGE_SIZE - offset, len(data) - done)
-            self._page(at)[offset : offset + part] = data[done : done + part]
+            page = self._page(at)
+            if page.readonly:
+                raise HypercallError(Errno.EFAULT, f"guest address {at:#x} is read-only for {self.domain.name}")
+            page[offset : offset + part] = data[done : done + part]
             done += part
 
     def unpack(self, layout: struct.Struct, gpa: int) -> tuple[Any, ...]:

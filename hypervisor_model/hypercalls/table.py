@@ -7,7 +7,7 @@ from inspect import isawaitable, iscoroutinefunction
 from typing import TYPE_CHECKING, Final
 
 from hypervisor_model.faults import DomainCrashedError
-from hypervisor_model.hypercalls import event_channel_op, grant_table_op, memory_op, myri_op, physdev_op
+from hypervisor_model.hypercalls import event_channel_op, grant_table_op, memory_op, mmu_update, myri_op, physdev_op
 from hypervisor_model.hypercalls.call import Call, Operation
 from hypervisor_model.memory import OutOfFramesError
 from sw.xen.errno import Errno, HypercallError
@@ -30,6 +30,8 @@ TABLE: Final[Mapping[int, Mapping[int, Operation]]] = {
     Hypercall.MYRI_OP: myri_op.OPERATIONS,
 }
 """Hypercall number, then the command in its first argument."""
+PLAIN: Final[Mapping[int, Operation]] = {Hypercall.MMU_UPDATE: Operation(mmu_update.mmu_update)}
+"""Hypercalls without commands."""
 _COMMANDS: Final = {
     Hypercall.MEMORY_OP: MemoryOp,
     Hypercall.GRANT_TABLE_OP: GrantOp,
@@ -43,6 +45,8 @@ def name_of(number: int, command: int) -> str:
     """As the reports name a call: `grant_table_op.setup_table`."""
     try:
         hypercall = Hypercall(number)
+        if number in PLAIN:
+            return hypercall.name.lower()
         return f"{hypercall.name}.{_COMMANDS[hypercall](command).name}".lower()
     except (ValueError, KeyError):
         return f"hypercall {number}.{command}"
@@ -91,7 +95,7 @@ class _Entry:
         if domain.crashed:
             raise DomainCrashedError(f"{domain.name} has crashed: no hypercall {self.name}")
         self._enabled = {endpoint.number: endpoint.enabled for endpoint in hv.endpoints.of_domain(domain.domid)}
-        self.operation: Operation | None = TABLE.get(number, {}).get(self._command)
+        self.operation: Operation | None = PLAIN.get(number) or TABLE.get(number, {}).get(self._command)
 
     def handle(self) -> Awaitable[int] | int:
         if self.operation is None:

@@ -112,10 +112,11 @@ class IommuSpace:
 
     def install_superpage(self, p2m: P2M, gfn: int, *, write: bool) -> int:
         """One entry of 2 MiB; GFN and frame must be aligned."""
-        first = self._superpages.hold(p2m, gfn, aligned=True)
+        first = self._superpages.hold(p2m, gfn, aligned=True, write=write)
         try:
             self.table.map(gfn, first, write=write, order=SUPERPAGE_ORDER)
         except ValueError as error:
+            self._superpages.undo()
             raise HypercallError(Errno.EINVAL, f"guest frame {gfn:#x}: {error}") from error
         return gfn << PAGE_SHIFT
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from hypervisor_model.grants import Mapping
-from hypervisor_model.memory import FrameAllocator
+from hypervisor_model.memory import FrameAllocator, PageType
 from hypervisor_model.p2m import P2M
 from sw.xen.errno import Errno, HypercallError
 
@@ -53,9 +53,10 @@ class Superpages:
     def __init__(self, frames: FrameAllocator, domid: int) -> None:
         self._frames = frames
         self._domid = domid
-        self._held: list[int] = []
+        self._held: list[tuple[int, PageType]] = []
+        """Frames, each referenced, and counted as this type."""
 
-    def hold(self, p2m: P2M, gfn: int, *, aligned: bool) -> int:
+    def hold(self, p2m: P2M, gfn: int, *, aligned: bool, write: bool) -> int:
         """Take a reference on 512 pages from `gfn` on; their first frame. `aligned`: the GFN must be, as well."""
         count = 1 << SUPERPAGE_ORDER
         first = p2m.frame(gfn)
@@ -64,14 +65,26 @@ class Superpages:
             raise HypercallError(
                 Errno.EINVAL, f"guest frame {gfn:#x}: not {count} aligned pages in consecutive frames"
             )
+        held = PageType.WRITABLE if write else PageType.NONE
+        before = len(self._held)
         for frame in range(first, first + count):
-            if not self._frames.get(frame, self._domid):
-                raise AssertionError(f"frame {frame:#x} of the P2M is not owned by domain {self._domid}")
-            self._held.append(frame)
+            if not self._frames.get(frame, self._domid, held):
+                self._drop(before)
+                raise HypercallError(
+                    Errno.EINVAL, f"guest frame {gfn:#x}: frame {frame:#x} is another domain's, or no ordinary memory"
+                )
+            self._held.append((frame, held))
         return first
+
+    def undo(self) -> None:
+        """Drop what the last `hold` took."""
+        self._drop(len(self._held) - (1 << SUPERPAGE_ORDER))
 
     def release(self) -> None:
         """Drop them all."""
-        for frame in self._held:
-            self._frames.put(frame)
-        self._held.clear()
+        self._drop(0)
+
+    def _drop(self, first: int) -> None:
+        for frame, held in self._held[first:]:
+            self._frames.put(frame, held)
+        del self._held[first:]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hypervisor_model.grants import Mapping
-from hypervisor_model.memory import OWNER_XEN, FrameAllocator
+from hypervisor_model.memory import OWNER_XEN, FrameAllocator, PageType
 from hypervisor_model.p2m import P2M
 from hypervisor_model.spaces.native import PassThrough
 from hypervisor_model.spaces.space import Wait
@@ -44,6 +44,11 @@ class Ring:
     """Entries before it are unpinned."""
     pinned: deque[int] = field(default_factory=deque)
     """A frame for each entry from `consumer` on."""
+
+    @property
+    def held(self) -> PageType:
+        """What a pinned page counts as."""
+        return PageType.WRITABLE if self.buffer_bytes else PageType.NONE
 
     @property
     def room(self) -> int:
@@ -149,7 +154,7 @@ class ValidatedSpace:
     def retire(self, ring: Ring, index: int) -> None:
         """Unpin what stands before `index` (modulo 2^16): no DMA of it is in flight or to come."""
         for _ in range(min(index - ring.consumer & _INDEX_M, len(ring.pinned))):
-            self._frames.put(ring.pinned.popleft())
+            self._frames.put(ring.pinned.popleft(), ring.held)
             ring.consumer += 1
 
     async def release(self) -> None:
@@ -169,8 +174,8 @@ class ValidatedSpace:
         if not size or offset + size > PAGE_SIZE:
             raise HypercallError(Errno.EINVAL, f"{what}: {size} bytes at {address:#x} do not lie in one page")
         frame = p2m.frame(address >> PAGE_SHIFT)
-        if frame is None or not self._frames.get(frame, self._domid):
-            raise HypercallError(Errno.EINVAL, f"{what}: {address:#x} is not the caller's RAM")
+        if frame is None or not self._frames.get(frame, self._domid, ring.held):
+            raise HypercallError(Errno.EINVAL, f"{what}: {address:#x} is not the caller's RAM, or not ordinary")
         ring.pinned.append(frame)
         sequence = ring.producer + 1 & _INDEX_M
         return sequence << DmaAddress.VALIDATED_SEQUENCE_S | frame << PAGE_SHIFT | offset

@@ -76,7 +76,7 @@ class WindowSpace:
         except GrantError as error:
             raise HypercallError(Errno.ENOSPC, f"all {WINDOWS} windows are in use") from error
         try:
-            first = self._superpages.hold(p2m, gfn, aligned=False)
+            first = self._superpages.hold(p2m, gfn, aligned=False, write=write)
         except HypercallError:
             self._used[number] = False
             raise

@@ -28,14 +28,20 @@ module myr_rr_arb #(
   always_comb begin
     pick   = '0;
     onehot = '0;
-    id_o   = '0;
     if (|req_i) begin
       pick   = (|(req_i & mask_q)) ? (req_i & mask_q) : req_i;
       onehot = pick & (~pick + N'(1));
-      for (int unsigned b = 0; b < IdW; b++) begin
-        for (int unsigned i = 0; i < N; i++) if (i[b]) id_o[b] = id_o[b] | onehot[i];
-      end
     end
+  end
+
+  // requesters whose number has bit `b`
+  function automatic logic [N-1:0] with_bit(input int unsigned b);
+    for (int unsigned i = 0; i < N; i++) with_bit[i] = 1'(i >> b);
+  endfunction
+
+  for (genvar b = 0; b < IdW; b++) begin : gen_id
+    localparam logic [N-1:0] Members = with_bit(b);
+    assign id_o[b] = |(onehot & Members);
   end
 
   always_ff @(posedge clk_i) begin

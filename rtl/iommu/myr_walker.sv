@@ -316,7 +316,7 @@ module myr_walker
       end
     end
 
-    for (int unsigned i = 0; i < Slots; i++) if (shared_i[i]) need_lookup_q[i] <= 1'b0;
+    if (|shared_i) for (int unsigned i = 0; i < Slots; i++) if (shared_i[i]) need_lookup_q[i] <= 1'b0;
     if (read_valid_o && read_ready_i) read_valid_o <= 1'b0;
     if (issue) begin
       read_valid_o <= 1'b1;

@@ -789,6 +789,21 @@ module myr_nic
     wire_len_q  <= tx_len;
   end
 
+  // an inline frame's event waits while a read's takes the lane: a look-up in the window table ends in its own time
+  logic           inline_wait_q;
+  logic [3:0]     inline_age_q;
+  logic [EpW-1:0] inline_ep_q;
+  logic [15:0]    inline_head_q;
+
+  always_ff @(posedge clk_i) begin
+    inline_wait_q <= authorised && (inline_start || inline_wait_q) && !rst_i;
+    inline_age_q  <= inline_wait_q ? inline_age_q + 4'd1 : 4'd1;
+    if (!inline_wait_q) begin
+      inline_ep_q   <= exec_ep;
+      inline_head_q <= head;
+    end
+  end
+
   always_comb begin
     trace_o = '0;
     if (doorbell.valid && !doorbell_bad)
@@ -802,9 +817,16 @@ module myr_nic
                                     age: 4'd2 + 4'(read_done.late), endpoint: read_done.ep, index: read_done.index,
                                     info: 32'(read_done.count)};
     trace_o[TraceKindGrant] = '{valid: started, age: 4'd1, endpoint: exec_ep, index: head, info: '0};
-    trace_o[TraceKindAuthorised] = '{valid: authorised || inline_start, age: '0,
-                                     endpoint: authorised ? authorised_ep : exec_ep,
-                                     index: authorised ? authorised_index : head, info: '0};
+    trace_o[TraceKindAuthorised] = '{valid: authorised || inline_start || inline_wait_q, age: '0, endpoint: exec_ep, index: head,
+                                     info: '0};
+    if (authorised) begin
+      trace_o[TraceKindAuthorised].endpoint = authorised_ep;
+      trace_o[TraceKindAuthorised].index    = authorised_index;
+    end else if (inline_wait_q) begin
+      trace_o[TraceKindAuthorised].age      = inline_age_q;
+      trace_o[TraceKindAuthorised].endpoint = inline_ep_q;
+      trace_o[TraceKindAuthorised].index    = inline_head_q;
+    end
     trace_o[TraceKindReadOut] = '{valid: sent && !sent_fetch && sent_first, age: '0, endpoint: sent_ep,
                                   index: sent_index, info: '0};
     trace_o[TraceKindDataIn] = data_in;
@@ -830,5 +852,10 @@ module myr_nic
                                  endpoint: (mac_drop || filter_tell) ? '0 : place_ep, index: tell_number,
                                  info: mac_drop ? 32'(mac_drop_reason) : filter_tell ? 32'(filter_reason) : 32'(rx_reason)};
   end
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i)
+    if (!rst_i) assert (!(inline_wait_q && inline_start)) else $error("myr_nic: two inline frames wait for the trace");
+`endif
 endmodule
 `default_nettype wire

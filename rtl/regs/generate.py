@@ -161,6 +161,20 @@ def python(tops: dict[str, AddrmapNode]) -> str:
     return "\n".join(out)
 
 
+def gate_readback(block: str) -> str:
+    """A register block whose read multiplexer is 0 when nothing is read: simulation skips it in all other cycles."""
+    # external memories answer later than they are asked
+    reading = "decoded_req | readback_external_rd_ack" if "readback_external_rd_ack;" in block else "decoded_req"
+    for old, new in (
+        ("readback_data_var = '0;\n", f"readback_data_var = '0;\n        if({reading}) begin\n"),
+        ("        readback_data = readback_data_var;\n", "        end\n        readback_data = readback_data_var;\n"),
+    ):
+        if block.count(old) != 1:
+            raise ValueError(f"register block: {old.strip()!r} found {block.count(old)} times, expected once")
+        block = block.replace(old, new)
+    return block
+
+
 def generate(root: Path) -> None:
     """Write all derived files below `root`."""
     tops = {name: elaborate(name) for name in MAPS}
@@ -171,6 +185,8 @@ def generate(root: Path) -> None:
     for name, module in REGBLOCKS.items():
         RegblockExporter().export(elaborate(name), str(root / "rtl/regs/generated"), cpuif_cls=PassthroughCpuif,
                                   module_name=module, package_name=f"{module}_pkg")
+        sv = root / f"rtl/regs/generated/{module}.sv"
+        sv.write_text(gate_readback(sv.read_text()))
     for name in MAPS:
         CHeaderExporter().export(elaborate(name), path=str(root / f"sw/abi/{name}.h"))
     parts = ["# Guest ABI and privileged registers", "", f"{NOTICE}", "",

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sw.abi.registers import Form, Mode, ReceiveBuffer, SendDescriptor
 from sw.guest.machine import DeviceMapping, EndpointGrant, ReceiveSetup
 from sw.platform import PAGE_SHIFT, PAGE_SIZE
 from sw.xen import event_channel, myri
+from sw.xen import grant_table as grants
 from sw.xen.errno import Errno, HypercallError
 from sw.xen.event_channel import BIND_PIRQ, PORT, EventOp, EventStatus, PortStatus
-from sw.xen.grant_table import SETUP_TABLE, GrantOp, GrantStatus
-from sw.xen.memory import ADD_TO_PHYSMAP, EXCHANGE, EXTENT_ORDERS, FRAME, RESERVATION, MapSpace, MemoryOp
+from sw.xen.grant_table import SETUP_TABLE, GrantCopyFlag, GrantMapFlag, GrantOp, GrantStatus
+from sw.xen.memory import ADD_TO_PHYSMAP, DOMID, EXCHANGE, EXTENT_ORDERS, FRAME, RESERVATION, MapSpace, MemoryOp
 from sw.xen.myri import FilterFlag, MapFlag, MyriOp, ValidatedRing
 from sw.xen.physdev import MAP_PIRQ, MAP_PIRQ_TYPE_MSI, UNMAP_PIRQ, PhysdevOp
 from sw.xen.xen import DOMID_SELF, Hypercall, Virq
@@ -26,11 +28,33 @@ if TYPE_CHECKING:
 
 MAP_BATCH: Final = PAGE_SIZE // myri.MAP_GRANT.size
 """Pages of one registration."""
+RESERVATION_BATCH: Final = (PAGE_SIZE - RESERVATION.size) // FRAME.size
+"""Pages that one call may give back or ask for."""
 _MAX_QUEUES: Final = 4
 _ANY: Final = -1
 _BOOT_PAGES: Final = 2
 _TABLE_PRESENT: Final = 1
 """map_pirq: MSI-X is told from MSI by a table address; where the table is, the hypervisor knows."""
+
+
+@dataclass(frozen=True)
+class GrantSide:
+    """One end of a copy: a page that `domid` has granted, or, with DOMID_SELF, one of the guest's own."""
+
+    domid: int
+    offset: int
+    """Bytes into the page."""
+    gref: int | None = None
+    gfn: int | None = None
+
+
+@dataclass(frozen=True)
+class GrantCopy:
+    """One copy of `length` bytes; neither end may cross its page."""
+
+    source: GrantSide
+    destination: GrantSide
+    length: int
 
 
 class ArgumentPages:
@@ -55,6 +79,7 @@ class GuestHypercalls:
     def __init__(self, machine: GuestMachine) -> None:
         self._machine = machine
         self._pages = ArgumentPages(machine)
+        self._bus_addresses: dict[int, int] = {}
 
     # --- memory_op -------------------------------------------------------------------------------
 
@@ -73,13 +98,20 @@ class GuestHypercalls:
             self._pages.give(page)
             self._pages.give(table)
 
-    async def decrease_reservation(self, gfn: int) -> None:
-        """Give one page back."""
-        await self._reservation(MemoryOp.DECREASE_RESERVATION, gfn)
+    async def decrease_reservation(self, *gfns: int) -> int:
+        """Give pages back, at most `RESERVATION_BATCH`; how many went."""
+        return await self._reservation(MemoryOp.DECREASE_RESERVATION, gfns)
 
-    async def populate_physmap(self, gfn: int) -> None:
-        """Have an empty GFN of the reservation backed by a zeroed frame."""
-        await self._reservation(MemoryOp.POPULATE_PHYSMAP, gfn)
+    async def populate_physmap(self, *gfns: int) -> int:
+        """Have empty GFNs backed by zeroed frames, at most `RESERVATION_BATCH`; how many are."""
+        return await self._reservation(MemoryOp.POPULATE_PHYSMAP, gfns)
+
+    async def current_reservation(self) -> int:
+        """Pages that the guest has, also those given back that somebody still refers to."""
+        result, _ = await self._with_page(
+            Hypercall.MEMORY_OP, MemoryOp.CURRENT_RESERVATION, lambda _: DOMID.pack(DOMID_SELF)
+        )
+        return result
 
     async def map_shared_info(self) -> int:
         """Map the shared-info page at the layout's place for it; its GFN."""
@@ -89,11 +121,16 @@ class GuestHypercalls:
         )
         return gfn
 
-    async def _reservation(self, operation: MemoryOp, gfn: int) -> None:
-        def arguments(at: int) -> bytes:
-            return RESERVATION.pack(at + RESERVATION.size, 1, 0, 0, DOMID_SELF) + FRAME.pack(gfn)
+    async def _reservation(self, operation: MemoryOp, gfns: Sequence[int]) -> int:
+        if len(gfns) > RESERVATION_BATCH:
+            raise HypercallError(Errno.EINVAL, f"{len(gfns)} pages in one call: at most {RESERVATION_BATCH}")
 
-        await self._with_page(Hypercall.MEMORY_OP, operation, arguments)
+        def arguments(at: int) -> bytes:
+            frames = b"".join(FRAME.pack(gfn) for gfn in gfns)
+            return RESERVATION.pack(at + RESERVATION.size, len(gfns), 0, 0, DOMID_SELF) + frames
+
+        done, _ = await self._with_page(Hypercall.MEMORY_OP, operation, arguments)
+        return done
 
     # --- grant_table_op --------------------------------------------------------------------------
 
@@ -104,7 +141,92 @@ class GuestHypercalls:
             return SETUP_TABLE.pack(DOMID_SELF, frames, 0, at + SETUP_TABLE.size)
 
         _, answer = await self._with_page(Hypercall.GRANT_TABLE_OP, GrantOp.SETUP_TABLE, arguments, 1)
-        return [FRAME.unpack_from(answer, SETUP_TABLE.size + n * FRAME.size)[0] for n in range(frames)]
+        status = GrantStatus(SETUP_TABLE.unpack_from(answer)[2])
+        return _frame_list(answer, SETUP_TABLE, status, frames, f"a grant table of {frames} pages")
+
+    async def get_status_frames(self, frames: int) -> list[int]:
+        """GFNs of the first pages of status words; version 2."""
+        layout = grants.GET_STATUS_FRAMES
+
+        def arguments(at: int) -> bytes:
+            return layout.pack(frames, DOMID_SELF, 0, at + layout.size)
+
+        _, answer = await self._with_page(Hypercall.GRANT_TABLE_OP, GrantOp.GET_STATUS_FRAMES, arguments, 1)
+        status = GrantStatus(layout.unpack_from(answer)[2])
+        return _frame_list(answer, layout, status, frames, f"{frames} pages of grant status words")
+
+    async def set_grant_version(self, version: int) -> int:
+        """Change the layout of the grant table, which is empty then; the version that it has."""
+        answer = await self._structure(
+            Hypercall.GRANT_TABLE_OP, GrantOp.SET_VERSION, grants.SET_VERSION, version, count=1
+        )
+        return int(answer[0])
+
+    async def grant_map(
+        self, domid: int, reference: int, gfn: int, *, readonly: bool, device: bool = False
+    ) -> tuple[GrantStatus, int]:
+        """Map a page that `domid` has granted at the empty guest frame `gfn`; status and handle.
+
+        `device`: for the guest's device as well, which only the owner of the whole NIC may ask for.
+        """
+        flags = GrantMapFlag.HOST | GrantMapFlag.READONLY * readonly | GrantMapFlag.DEVICE * device
+        answer = await self._structure(
+            Hypercall.GRANT_TABLE_OP, GrantOp.MAP_GRANT_REF, grants.MAP_GRANT_REF,
+            gfn << PAGE_SHIFT, flags, reference, domid, 0, 0, 0, count=1,
+        )  # fmt: skip
+        status, handle, address = GrantStatus(answer[4]), int(answer[5]), int(answer[6])
+        if device and status is GrantStatus.OKAY:
+            self._bus_addresses[handle] = address
+        return status, handle
+
+    def bus_address(self, handle: int) -> int:
+        """What the guest's device names a page by that is mapped for it. `KeyError` for any other handle."""
+        return self._bus_addresses[handle]
+
+    async def grant_unmap(self, mappings: Sequence[tuple[int, int]]) -> list[GrantStatus]:
+        """Unmap pages by (GFN, handle), for the device as well; the status of each."""
+        layout = grants.UNMAP_GRANT_REF
+        entries = [layout.pack(gfn << PAGE_SHIFT, self._bus_addresses.get(handle, 0), handle, 0) for gfn, handle in mappings]
+        statuses = await self._grant_batch(GrantOp.UNMAP_GRANT_REF, layout, entries)
+        for (_, handle), status in zip(mappings, statuses, strict=True):
+            if status is GrantStatus.OKAY:
+                self._bus_addresses.pop(handle, None)
+        return statuses
+
+    async def grant_copy(self, copies: Sequence[GrantCopy]) -> list[GrantStatus]:
+        """Copy between pages, one's own or granted; the status of each."""
+        entries = [
+            grants.COPY.pack(
+                *_side(copy.source),
+                *_side(copy.destination),
+                copy.length,
+                GrantCopyFlag.SOURCE_GREF * (copy.source.gref is not None)
+                | GrantCopyFlag.DEST_GREF * (copy.destination.gref is not None),
+                0,
+            )
+            for copy in copies
+        ]
+        return await self._grant_batch(GrantOp.COPY, grants.COPY, entries)
+
+    async def grant_transfer(self, gfn: int, domid: int, reference: int) -> GrantStatus:
+        """Hand a page to `domid`, which has accepted by `reference`. It is lost in any case but BAD_PAGE."""
+        entry = grants.TRANSFER.pack(gfn, domid, reference, 0)
+        (status,) = await self._grant_batch(GrantOp.TRANSFER, grants.TRANSFER, [entry])
+        return status
+
+    async def _grant_batch(self, operation: GrantOp, layout: struct.Struct, entries: Sequence[bytes]) -> list[GrantStatus]:
+        """Structures whose last field is their status, a page of them at a time."""
+        statuses: list[GrantStatus] = []
+        batch = PAGE_SIZE // layout.size
+        for first in range(0, len(entries), batch):
+            some = entries[first : first + batch]
+            data = b"".join(some)
+            statuses += await self._grant_page(operation, layout, data, len(some))
+        return statuses
+
+    async def _grant_page(self, operation: GrantOp, layout: struct.Struct, data: bytes, count: int) -> list[GrantStatus]:
+        _, answer = await self._with_page(Hypercall.GRANT_TABLE_OP, operation, lambda _: data, count)
+        return [GrantStatus(layout.unpack_from(answer, n * layout.size)[-1]) for n in range(count)]
 
     # --- event_channel_op, physdev_op ------------------------------------------------------------
 
@@ -163,6 +285,17 @@ class GuestHypercalls:
     async def event_send(self, port: int) -> None:
         """Send an event."""
         await self._structure(Hypercall.EVENT_CHANNEL_OP, EventOp.SEND, PORT, port)
+
+    def event_send_now(self, port: int) -> None:
+        """As `event_send`, for who cannot sleep: an event handler, for instance."""
+        page = self._pages.take()
+        try:
+            self._machine.memory.write(page << PAGE_SHIFT, PORT.pack(port))
+            self._checked(
+                self._machine.vmcall_now(Hypercall.EVENT_CHANNEL_OP, EventOp.SEND, page << PAGE_SHIFT)
+            )
+        finally:
+            self._pages.give(page)
 
     async def event_unmask(self, port: int) -> None:
         """Clear the mask bit; a pending event raises the upcall."""
@@ -377,3 +510,17 @@ class GuestHypercalls:
         if result < 0:
             raise HypercallError(Errno(-result), self._machine.refusal)
         return result
+
+
+def _frame_list(answer: bytes, layout: struct.Struct, status: GrantStatus, count: int, what: str) -> list[int]:
+    """Frame numbers behind a structure, if its status is OKAY."""
+    if status is not GrantStatus.OKAY:
+        raise HypercallError(Errno.EINVAL, f"{what}: {status.name}")
+    return [FRAME.unpack_from(answer, layout.size + n * FRAME.size)[0] for n in range(count)]
+
+
+def _side(side: GrantSide) -> tuple[int, int, int]:
+    name = side.gref if side.gref is not None else side.gfn
+    if name is None:
+        raise HypercallError(Errno.EINVAL, "a side of a copy names neither a reference nor a frame")
+    return name, side.domid, side.offset

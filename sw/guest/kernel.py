@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sw.guest.events import GuestEvents
+from sw.guest.grant_table import GuestGrants
 from sw.guest.machine import GuestMachine
-from sw.xen.grant_table import (
-    GRANT_ENTRIES_PER_PAGE,
-    GRANT_ENTRY_V1,
-    GRANT_MAX_FRAMES,
-    GRANT_RESERVED_ENTRIES,
-    GrantFlag,
-)
 from sw.xen.xen import DOMID_CONTROL
 
 
@@ -26,8 +20,7 @@ class GuestKernel:
     def __init__(self, machine: GuestMachine) -> None:
         self._machine = machine
         self._free_runs: list[tuple[int, int]] = [(machine.ram.start, len(machine.ram))]
-        self._table: list[int] = []
-        self._free_references: list[int] = []
+        self.grants = GuestGrants(machine)
         self._events = GuestEvents(machine)
         self._pirqs: dict[int, int] = {}
 
@@ -60,38 +53,27 @@ class GuestKernel:
 
     async def grant_access(self, gfn: int, *, readonly: bool, domid: int = DOMID_CONTROL) -> int:
         """Publish a grant of one page to `domid`; the reference. Grows the table when it is full."""
-        if not self._free_references:
-            await self._grow()
-        reference = self._free_references.pop()
-        page, offset = self._locate(reference)
-        # domid and frame first, flags last: an entry with flags set must be whole.
-        GRANT_ENTRY_V1.pack_into(page, offset, 0, domid, gfn)
-        flags = GrantFlag.PERMIT_ACCESS | (GrantFlag.READONLY if readonly else GrantFlag(0))
-        page[offset : offset + 2] = int(flags).to_bytes(2, "little")
-        return reference
+        return await self.grants.access(gfn, domid, readonly=readonly)
 
     def end_access(self, reference: int) -> bool:
-        """Revoke a grant; False while the hypervisor still uses it (the entry then stays)."""
-        page, offset = self._locate(reference)
-        flags = int.from_bytes(page[offset : offset + 2], "little")
-        if flags & (GrantFlag.READING | GrantFlag.WRITING):
-            return False
-        page[offset : offset + 2] = b"\0\0"
-        self._free_references.append(reference)
-        return True
+        """Revoke a grant; False while the hypervisor still uses it."""
+        return self.grants.end(reference)
 
-    def _locate(self, reference: int) -> tuple[memoryview, int]:
-        gfn = self._table[reference // GRANT_ENTRIES_PER_PAGE]
-        return self._machine.memory.page(gfn), reference % GRANT_ENTRIES_PER_PAGE * GRANT_ENTRY_V1.size
+    async def reserve_references(self, count: int) -> list[int]:
+        """Unused references for `grant_reference`, which cannot sleep. Grows the table when it is full."""
+        return await self.grants.reserve(count)
 
-    async def _grow(self) -> None:
-        frames = len(self._table) + 1
-        if frames > GRANT_MAX_FRAMES:
-            raise OutOfPagesError(f"grant table is at its limit of {GRANT_MAX_FRAMES} pages")
-        first = len(self._table) * GRANT_ENTRIES_PER_PAGE
-        self._table = await self._machine.hypercall.setup_table(frames)
-        fresh = range(max(first, GRANT_RESERVED_ENTRIES), frames * GRANT_ENTRIES_PER_PAGE)
-        self._free_references = list(reversed(fresh)) + self._free_references
+    def release_references(self, references: Sequence[int]) -> None:
+        """Give back what `reserve_references` gave; none is granted any more."""
+        self.grants.release(references)
+
+    def grant_reference(self, reference: int, gfn: int, *, readonly: bool, domid: int = DOMID_CONTROL) -> None:
+        """Publish a grant of one page by a reserved reference."""
+        self.grants.publish(reference, gfn, domid, readonly=readonly)
+
+    def end_reference(self, reference: int) -> bool:
+        """Revoke a grant and keep its reference; False while the hypervisor still uses it."""
+        return self.grants.revoke(reference)
 
     # --- events ----------------------------------------------------------------------------------
 

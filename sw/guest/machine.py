@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from sw.abi.registers import Mode
 from sw.platform import Signal
 from sw.xen.grant_table import GrantStatus
+from sw.xen.xen import DOMID_CONTROL
 
 if TYPE_CHECKING:
     from sw.guest.hypercalls import GuestHypercalls
@@ -23,7 +24,7 @@ class GuestLayout:
 
     ram: range
     grant_table: int
-    """First page of the grant table; at most 64 follow."""
+    """First page of the grant table; at most 64 follow, and 8 of status words."""
     shared_info: int
     """Where the guest maps its shared-info page."""
     device: int
@@ -105,9 +106,17 @@ class Kernel(Protocol):
         """Pages of the longest free run."""
         ...
 
-    async def grant_access(self, gfn: int, *, readonly: bool) -> int: ...
+    async def grant_access(self, gfn: int, *, readonly: bool, domid: int = DOMID_CONTROL) -> int: ...
 
     def end_access(self, reference: int) -> bool: ...
+
+    async def reserve_references(self, count: int) -> list[int]: ...
+
+    def release_references(self, references: Sequence[int]) -> None: ...
+
+    def grant_reference(self, reference: int, gfn: int, *, readonly: bool, domid: int = DOMID_CONTROL) -> None: ...
+
+    def end_reference(self, reference: int) -> bool: ...
 
     async def bind_interrupt(self, endpoint: int, handler: Callable[[], None]) -> int: ...
 

@@ -137,6 +137,11 @@ class Transmitter:
         raise NicError("the NIC is not open")
 
     @property
+    def ring_entries(self) -> int:
+        """Slots of the send ring."""
+        return self._ring
+
+    @property
     def ring_bytes(self) -> int:
         """Memory of the send ring, whole pages."""
         return -(-self._ring * _SLOT // PAGE_SIZE) * PAGE_SIZE

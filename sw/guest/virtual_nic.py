@@ -87,6 +87,16 @@ class VirtualNic(Transmitter):
         """The endpoint's VLAN, 0 for untagged frames; valid while open."""
         return self._opened().vlan
 
+    @property
+    def port(self) -> int:
+        """Event channel of its interrupt, 0 for none; valid while open."""
+        return self._port
+
+    @property
+    def aperture(self) -> int:
+        """Guest-physical address of its doorbell page; valid while open."""
+        return self._opened().aperture
+
     async def open(self) -> None:
         """Allocate an endpoint, grant and map rings and buffers, enable. Raises `NicError` when refused."""
         if self._endpoint is not None:

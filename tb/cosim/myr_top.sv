@@ -16,6 +16,11 @@ module myr_top
     parameter int unsigned HostId      = 0,
     /// See myr_link.
     parameter int unsigned AckInterval = 32
+) (
+    /// 250 MHz, from main.cpp.
+    input  wire  clk_i,
+    /// Toggles when the host has events for Python.
+    output logic wake_o
 );
 
   localparam logic [63:0] ResetCycles = 64'd16;
@@ -30,11 +35,9 @@ module myr_top
       input chandle host, input longint unsigned cycle, input int unsigned kind, input int unsigned endpoint,
       input int unsigned index, input int unsigned info);
 
-  logic clk = 1'b0;
-  always #2 clk = ~clk;
-
-  /// Toggles when the host has events for Python: the one signal Python waits for.
+  /// The one signal Python waits for.
   logic        wake /*verilator public_flat_rw*/ = 1'b0;
+  assign wake_o = wake;
 
   logic [63:0] cycle_q = '0;
   logic        rst_q = 1'b1;
@@ -83,7 +86,7 @@ module myr_top
       in.tx_watch = {nic_tx.data[31:24], 12'd0, nic_tx.last, !nic_tx_inside_q, nic_tx.data[9:0]};
   end
 
-  always_ff @(posedge clk) begin
+  always_ff @(posedge clk_i) begin
     cycle_q <= cycle_q + 64'd1;
     rst_q   <= cycle_q < ResetCycles - 64'd1;
     if (rst_q) begin
@@ -114,7 +117,7 @@ module myr_top
   end
 
   myr_nic u_nic (
-      .clk_i       (clk),
+      .clk_i       (clk_i),
       .rst_i       (rst_q),
       .rx_i        (nic_rx),
       .rx_valid_i  (nic_rx_valid),
@@ -142,7 +145,7 @@ module myr_top
   myr_link #(
       .AckInterval(AckInterval)
   ) u_link_up (
-      .clk_i      (clk),
+      .clk_i      (clk_i),
       .rst_i      (rst_q),
       .stall_i    (out_q.stall_up),
       .in_i       (nic_tx),
@@ -156,7 +159,7 @@ module myr_top
   myr_link #(
       .AckInterval(AckInterval)
   ) u_link_dn (
-      .clk_i      (clk),
+      .clk_i      (clk_i),
       .rst_i      (rst_q),
       .stall_i    (out_q.stall_dn),
       .in_i       (dn),
@@ -175,7 +178,7 @@ module myr_top
   logic [31:0] reg_rdata;
 
   myr_iommu u_iommu (
-      .clk_i           (clk),
+      .clk_i           (clk_i),
       .rst_i           (rst_q),
       .dev_up_i        (up),
       .dev_up_valid_i  (up_valid),

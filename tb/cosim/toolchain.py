@@ -24,6 +24,7 @@ from cocotb_tools import config as cocotb_config
 ROOT: Final = Path(__file__).resolve().parents[2]
 MODELS: Final = ROOT / "build/models"
 COSIM: Final = ROOT / "tb/cosim"
+COCOTB_MAIN: Final = cocotb_config.share_dir / "lib/verilator/verilator.cpp"
 
 _MAKE_VARIABLES: Final = {
     "CXX": "g++",
@@ -94,7 +95,10 @@ def verilator_environment() -> dict[str, str]:
 def build_machine(
     *, waves: bool = False, sources: Sequence[Path] | None = None, parameters: Mapping[str, int] | None = None
 ) -> Model:
-    """The co-simulation: `myr_top`, the RTL and the C++ host. `sources`: other RTL than the project's."""
+    """The co-simulation: `myr_top`, the RTL and the C++ host with its own main program: Python waits for `wake` and time.
+
+    `sources`: other RTL than the project's.
+    """
     files = [
         *(rtl_sources() if sources is None else sources),
         *sorted(COSIM.glob("*_pkg.sv")),
@@ -124,7 +128,7 @@ def build(
     top: str,
     sources: Sequence[Path],
     *,
-    cpp: Sequence[Path] = (),
+    cpp: Sequence[Path] = (COCOTB_MAIN,),
     headers: Sequence[Path] = (),
     parameters: Mapping[str, int] | None = None,
     waves: bool = False,
@@ -132,7 +136,8 @@ def build(
 ) -> Model:
     """Compile `sources` with top module `top` into a cocotb simulator, or find it in the cache.
 
-    `cpp` are DPI sources, `headers` what they include. Raises `ToolchainError` with the compiler's words.
+    `cpp` are the main program and DPI sources, `headers` what they include. Raises `ToolchainError` with the
+    compiler's words.
     """
     _require_tools(waves)
     flags = [
@@ -185,12 +190,11 @@ def _digest(flags: Sequence[str], files: Sequence[Path]) -> str:
 
 def _compile(folder: Path, flags: Sequence[str], inputs: Sequence[Path]) -> None:
     libs = str(cocotb_config.libs_dir)
-    main = cocotb_config.share_dir / "lib/verilator/verilator.cpp"
     shutil.rmtree(folder / "obj", ignore_errors=True)
     log = folder / "build.log"
     log.write_text("")
     link = f"-rdynamic -Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"
-    _step(log, [*verilator_command(), *flags, "-LDFLAGS", link, str(main), *map(str, inputs)])
+    _step(log, [*verilator_command(), *flags, "-LDFLAGS", link, *map(str, inputs)])
     _step(
         log,
         [

@@ -18,11 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tb.cosim.run import RunResult, run_model
 from tb.cosim.toolchain import Model, ToolchainError, build_machine
 from tb.sim import report, rtl_files
-from tb.sim.capture import CaptureError, load, share
+from tb.sim.capture import CaptureError, load
 from tb.sim.config import SimConfig, parse
 from tb.sim.judge import judge
 from tb.sim.reference import run_reference
-from tb.sim.scenario import ScenarioResult
+from tb.sim.scenario import ScenarioResult, shares_of
 from tb.sim.verify import read_wire
 
 POLL_S: Final = 0.1
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = report.console()
     try:
         frames = load(config.pcap)
-        console.print(f"{config.guests} guests, {len(frames):,} frames of {config.pcap.name}, seed {config.seed}")
+        console.print(f"{config.guests} guests, {len(frames):,} frames of {config.pcap.name}, mode {config.mode}, seed {config.seed}")
         console.print("building the simulator: about a minute when the hardware has changed, else nothing")
         model = build_machine(waves=config.waves)
     except (CaptureError, ToolchainError) as error:
@@ -51,10 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return failed(config, ["the simulation itself did not end well, see above"])
     rtl: ScenarioResult = pickle.loads((folder / rtl_files.RESULT).read_bytes())
     with console.status("judging: reading the wire back, running the reference NIC, decoding the trace"):
-        reference, reference_wire = run_reference(frames, config.guests, config.seed)
+        reference, reference_wire = run_reference(frames, config.guests, config.seed, config.mode)
         wire = read_wire(folder / rtl_files.WIRE)
         trace = np.load(folder / rtl_files.TRACE)
-        verdict = judge(share(frames, config.guests), rtl, wire, trace, reference, reference_wire)
+        verdict = judge(
+            shares_of(frames, config.guests, config.mode), rtl, wire, trace, reference, reference_wire,
+            bypass=not config.mode.enters_on_data_path,
+        )  # fmt: skip
     files = {"pcapng": shown(folder / rtl_files.WIRE), "trace": shown(folder / rtl_files.TRACE)}
     if config.waves:
         files["waves"] = shown(folder / rtl_files.WAVES)

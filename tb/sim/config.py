@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hypervisor_model.sharing import Sharing
 from sw.guest.virtual_nic import SendForm
 from tb.sim.capture import SHIPPED
 
@@ -31,14 +32,17 @@ class SimConfig:
     pcap: Path = SHIPPED
     seed: int = 1
     waves: bool = False
+    mode: Sharing = Sharing.IOMMU
+    """How the guests share the NIC."""
     folder: Path = Path("build/sim")
     """Where the run leaves its files."""
 
     @property
     def command(self) -> str:
         """The command that repeats this run."""
+        mode = "" if self.mode is Sharing.IOMMU else f" MODE={self.mode}"
         pcap = "" if self.pcap == SHIPPED else f" PCAP={self.pcap}"
-        return f"make sim GUESTS={self.guests} SEED={self.seed}{pcap}{' WAVES=1' if self.waves else ''}"
+        return f"make sim GUESTS={self.guests} SEED={self.seed}{mode}{pcap}{' WAVES=1' if self.waves else ''}"
 
 
 def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> SimConfig:
@@ -54,6 +58,8 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
     parser.add_argument("--guests", metavar="N", help=f"guests, 1 to {MAX_GUESTS} (GUESTS; {default.guests})")
     parser.add_argument("--pcap", metavar="FILE", help="pcap or pcapng, split over the guests (PCAP; the shipped one)")
     parser.add_argument("--seed", metavar="N", help=f"0 to {MAX_SEED}: the host's timing (SEED; {default.seed})")
+    modes = ", ".join(Sharing)
+    parser.add_argument("--mode", metavar="MODE", help=f"how guests share the NIC: {modes} (MODE; {default.mode})")
     parser.add_argument("--waves", metavar="0|1", help="1: leave an FST (WAVES; 0)")
     parser.add_argument("--folder", metavar="DIR", type=Path, default=default.folder, help="results (build/sim)")
     options = vars(parser.parse_args(argv))
@@ -69,10 +75,14 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
             parser.error(f"{name.upper()}={text}: must be a number from {low} to {high}")
         return int(text)
 
+    mode = value("mode") or default.mode.value
+    if mode not in list(Sharing):
+        parser.error(f"MODE={mode}: must be one of {modes}")
     return SimConfig(
         guests=number("guests", 1, MAX_GUESTS, default.guests),
         pcap=Path(value("pcap")) if value("pcap") else default.pcap,
         seed=number("seed", 0, MAX_SEED, default.seed),
         waves=bool(number("waves", 0, 1, 0)),
+        mode=Sharing(mode),
         folder=options["folder"],
     )

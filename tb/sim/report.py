@@ -24,6 +24,7 @@ def summary(config: SimConfig, rtl: ScenarioResult, verdict: Verdict, files: dic
         "ok": not verdict.failures,
         "failures": verdict.failures,
         "command": config.command,
+        "mode": str(config.mode),
         "guests": config.guests,
         "seed": config.seed,
         "capture": str(config.pcap),

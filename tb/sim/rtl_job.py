@@ -45,7 +45,9 @@ async def simulate(dut: SimHandleBase) -> None:
         await gather(*coroutines)
 
     progress = rtl_files.ProgressWriter(folder / rtl_files.PROGRESS)
-    result = await run(platform, together, load(config.pcap), config.guests, config.seed, progress)
+    result = await run(
+        platform, together, cocotb.start_soon, load(config.pcap), config.guests, config.seed, config.mode, progress
+    )
     frames = platform.wire_frames()
     pcapng.write(folder / rtl_files.WIRE, ["wire0"], ((0, f.first_cycle * CYCLE_NS, f.data) for f in frames))
     np.save(folder / rtl_files.TRACE, platform.trace())

@@ -7,8 +7,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from hypervisor_model.domains import Domain
+from hypervisor_model.host import DeviceConfig, Guest, Host, Start
 from hypervisor_model.hypervisor import Hypervisor
-from sw.abi.registers import Form, Iommu, Mode, NicControl
+from hypervisor_model.sharing import Sharing
+from hypervisor_model.switch import PortPolicy, endpoint_mac
+from sw.abi.registers import Form, Iommu, NicControl
+from sw.guest.network_device import NetworkDevice
 from sw.guest.virtual_nic import SendForm, VirtualNic
 from sw.platform import Platform
 from tb.sim.capture import share
@@ -17,8 +22,18 @@ from tb.sim.hostile import Attempt, HostileGuest
 
 RING_ENTRIES: Final = 256
 BUFFER_PAGES: Final = 64
-DOMAIN_PAGES: Final = 256
+DOMAIN_PAGES: Final = 1024
+APPLICATION_PAGES: Final = 192
+"""Of a native owner, for each of its endpoints."""
 HOSTILE_PAGES: Final = 64
+RECEIVE_ENTRIES: Final = 32
+"""Receive buffers of each size: nothing is sent to the guests."""
+JUMBO_MTU: Final = 9000
+FIRST_GUEST: Final = 1
+"""Number of the first guest's domain."""
+REPLAY_POLICY: Final = PortPolicy(check_mac=False, check_vlan=False, broadcast=False)
+WITH_HOSTILE: Final = (Sharing.IOMMU, Sharing.WINDOWS, Sharing.VALIDATED)
+"""A native owner is alone; in mode split the control domain owns the NIC alone."""
 KICK_BATCH: Final = 16
 """Frames of a fetched ring that one doorbell announces."""
 FRAME_LIMIT_NS: Final = 20_000
@@ -62,10 +77,21 @@ class ScenarioResult:
     """CPU seconds of this process from start to end of traffic."""
 
 
-async def replay(nic: VirtualNic, frames: list[bytes], limit_ns: int, report: Callable[[], None]) -> None:
+def shares_of(frames: list[bytes], guests: int, sharing: Sharing) -> list[list[bytes]]:
+    """What each guest sends. Behind a learning bridge a guest uses its own address: it must not take over others'."""
+    shares = share(frames, guests)
+    if sharing is not Sharing.SPLIT:
+        return shares
+    return [
+        [frame[:6] + endpoint_mac(FIRST_GUEST + number, 0) + frame[12:] for frame in own]
+        for number, own in enumerate(shares)
+    ]
+
+
+async def replay(nic: NetworkDevice, frames: list[bytes], limit_ns: int, report: Callable[[], None]) -> None:
     """Send frames as fast as the queue takes them; returns when the last has completed.
 
-    `limit_ns` bounds each wait; raises what `VirtualNic.wait_for_room` and `drain` raise.
+    `limit_ns` bounds each wait; raises what the device's `wait_for_room` and `drain` raise.
     """
     since_kick = 0
     for frame in frames:
@@ -80,58 +106,141 @@ async def replay(nic: VirtualNic, frames: list[bytes], limit_ns: int, report: Ca
     report()
 
 
+@dataclass
+class Sender:
+    """One guest, or one application of a native owner, and its device."""
+
+    device: NetworkDevice
+    log: list[tuple[int, int, int]]
+    form: str
+    endpoint: int
+    guest: Guest | None = None
+
+
+class _Machine:
+    """The guests of a run, in one way of sharing the NIC."""
+
+    def __init__(self, hypervisor: Hypervisor, platform: Platform, start: Start, sharing: Sharing) -> None:
+        self._hv = hypervisor
+        self.sharing = sharing
+        self._host = Host(hypervisor, platform, start, sharing, JUMBO_MTU)
+        self.senders: list[Sender] = []
+        self.domains: list[Domain] = []
+
+    async def build(self, guests: int) -> None:
+        """Boot what the guests need, and them."""
+        if self.sharing is Sharing.NATIVE:
+            # One system without a hypervisor's services: its applications have an endpoint each.
+            owner = self._hv.create_domain("owner", APPLICATION_PAGES * guests, mode=self.sharing.mode)
+            self.domains.append(owner)
+            for number in range(guests):
+                log: list[tuple[int, int, int]] = []
+                nic = VirtualNic(owner, form_of(number), RING_ENTRIES, buffer_pages=BUFFER_PAGES, completion_log=log)
+                await nic.open()
+                self.senders.append(Sender(nic, log, nic.form.value, nic.endpoint))
+            return
+        await self._host.boot()
+        for number in range(guests):
+            # Captured frames have any source address.
+            domain = self._hv.create_domain(
+                f"guest{number}", DOMAIN_PAGES, mode=self.sharing.mode, port_policy=REPLAY_POLICY
+            )
+            self.domains.append(domain)
+            log = []
+            device = DeviceConfig(form_of(number), RING_ENTRIES, BUFFER_PAGES, JUMBO_MTU, RECEIVE_ENTRIES)
+            guest = await self._host.add_guest(domain, device, log)
+            if isinstance(guest.device, VirtualNic):
+                self.senders.append(Sender(guest.device, log, guest.device.form.value, guest.device.endpoint, guest))
+            else:
+                self.senders.append(Sender(guest.device, log, "netfront", self._host.uplink.endpoint, guest))
+
+    def rings(self) -> dict[int, VirtualNic]:
+        """The NICs whose packets the trace shows, by endpoint."""
+        nics = [s.device for s in self.senders if isinstance(s.device, VirtualNic)]
+        if self.sharing is Sharing.SPLIT:
+            nics.append(self._host.uplink)
+        return {nic.endpoint: nic for nic in nics}
+
+    async def drain(self, timeout_ns: int) -> None:
+        """Until what guests have handed over has left."""
+        if self.sharing is not Sharing.NATIVE:
+            await self._host.drain(timeout_ns)
+
+    async def end(self) -> None:
+        """Close every device, end the control domain's tasks."""
+        for sender in self.senders:
+            await sender.device.close()
+        if self.sharing is not Sharing.NATIVE:
+            await self._host.shut_down()
+
+
 async def run(
-    platform: Platform, gather: Gather, frames: list[bytes], guests: int, seed: int, progress: Progress
+    platform: Platform,
+    gather: Gather,
+    start: Start,
+    frames: list[bytes],
+    guests: int,
+    seed: int,
+    sharing: Sharing,
+    progress: Progress,
 ) -> ScenarioResult:
     """The whole scenario. `seed` scatters guest memory; timing is the platform's."""
     result = ScenarioResult()
     hypervisor = Hypervisor(platform, seed=seed)
     await hypervisor.boot()
-    shares = share(frames, guests)
-    nics: list[VirtualNic] = []
-    logs: list[list[tuple[int, int, int]]] = []
-    domains = []
-    for number in range(guests):
-        domain = hypervisor.create_domain(f"guest{number}", DOMAIN_PAGES)
-        logs.append([])
-        nic = VirtualNic(domain, form_of(number), RING_ENTRIES, buffer_pages=BUFFER_PAGES, completion_log=logs[number])
-        await nic.open()
-        domains.append(domain)
-        nics.append(nic)
-    attacker = hypervisor.create_domain("hostile", HOSTILE_PAGES)
-    hostile = HostileGuest(hypervisor, attacker, domains[0], nics[0].endpoint, platform.machine)
+    shares = shares_of(frames, guests, sharing)
+    machine = _Machine(hypervisor, platform, start, sharing)
+    await machine.build(guests)
+    senders = machine.senders
+    hostile: HostileGuest | None = None
+    if sharing in WITH_HOSTILE:
+        # It has a function of its own, whatever the others have.
+        attacker = hypervisor.create_domain("hostile", HOSTILE_PAGES)
+        hostile = HostileGuest(hypervisor, attacker, machine.domains[0], senders[0].endpoint, platform.machine)
 
     def report() -> None:
-        progress(sum(map(len, logs)), platform.now())
+        progress(sum(len(sender.log) for sender in senders), platform.now())
 
     async def attack() -> None:
-        await hostile.run(has_endpoint=guests < MAX_GUESTS)
+        if hostile is not None:
+            await hostile.run(has_endpoint=guests < MAX_GUESTS)
 
     # a ring of the longest frames of every guest may be ahead
     limit_ns = RING_ENTRIES * FRAME_LIMIT_NS * (guests + 1)
+    before, before_data_path = hypervisor.entries.total, hypervisor.entries.data_path
     result.start_ns, cpu_start = platform.now(), time.process_time()
-    await gather([*(replay(n, f, limit_ns, report) for n, f in zip(nics, shares, strict=True)), attack()])
+    await gather([*(replay(s.device, f, limit_ns, report) for s, f in zip(senders, shares, strict=True)), attack()])
+    await machine.drain(limit_ns)
     result.end_ns, result.cpu_s = platform.now(), time.process_time() - cpu_start
 
     await hypervisor.handle_faults()
-    for number, nic in enumerate(nics):
-        form = nic.form
-        result.guests.append(GuestResult(f"guest{number}", form.value, nic.endpoint, len(shares[number]), logs[number]))
-        result.endpoints[nic.endpoint] = {
-            "form": (Form.FETCHED if form is SendForm.FETCHED else Form.PUSHED).name,
-            "mode": Mode.IOMMU.name,
-            "send_entries": RING_ENTRIES,
-        }
-    result.attempts = hostile.result.attempts
-    result.hostile_frames = hostile.result.frames
-    result.hostile_completions = hostile.result.completions
     result.entries = {
         "setup": hypervisor.entries.setup,
-        "data_path": hypervisor.entries.data_path,
+        # From first to last frame; guests without endpoints have no other way to send.
+        "data_path": (
+            hypervisor.entries.total - before
+            if sharing is Sharing.SPLIT
+            else hypervisor.entries.data_path - before_data_path
+        ),
         "faults": hypervisor.entries.faults,
     }
     result.device_faults = len(hypervisor.faults.device)
     result.counters = await _counters(hypervisor, platform)
+    for endpoint, nic in machine.rings().items():
+        result.endpoints[endpoint] = {
+            "form": (Form.FETCHED if nic.form is SendForm.FETCHED else Form.PUSHED).name,
+            "mode": sharing.mode.name,
+            "send_entries": nic.ring_entries,
+        }
+    for number, sender in enumerate(senders):
+        result.guests.append(
+            GuestResult(f"guest{number}", sender.form, sender.endpoint, len(shares[number]), sender.log)
+        )
+    if hostile is not None:
+        result.attempts = hostile.result.attempts
+        result.hostile_frames = hostile.result.frames
+        result.hostile_completions = hostile.result.completions
+    await machine.end()
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from scapy.utils import RawPcapNgReader
+
+from tb.ethernet import on_line
 
 FCS_BYTES: Final = 4
 MIN_WIRE: Final = 60
@@ -60,6 +63,26 @@ def check_sender(sent: Sequence[bytes], wire: Sequence[bytes]) -> SenderCheck:
         elif len(check.findings) < MAX_FINDINGS:
             check.findings.append(f"frame {number}: {finding}")
     return check
+
+
+def check_among(sent: Sequence[bytes], wire: Sequence[bytes]) -> SenderCheck:
+    """The same where several senders share an endpoint: each frame, in order, somewhere among what left."""
+    check = SenderCheck(sent=len(sent), sent_bytes=sum(map(len, sent)))
+    left = iter(wire)
+    for number, frame in enumerate(sent):
+        if not any(_difference(frame, seen) is None for seen in left):
+            check.findings.append(f"frame {number}: did not leave the wire after the one before it")
+            break
+        check.verified += 1
+    return check
+
+
+def check_together(shares: Sequence[Sequence[bytes]], wire: Sequence[bytes]) -> list[str]:
+    """Findings on an endpoint that several senders share: what left is what all of them sent, each frame once."""
+    due = Counter(on_line(frame) for sent in shares for frame in sent)
+    left = Counter(wire)
+    lost, extra = (due - left).total(), (left - due).total()
+    return [f"{lost} frames never left, {extra} left that nobody sent"] if lost or extra else []
 
 
 def _difference(frame: bytes | None, seen: bytes | None) -> str | None:

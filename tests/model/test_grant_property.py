@@ -74,7 +74,7 @@ def test_device_reaches_exactly_what_is_mapped(operations: list[tuple[str, int, 
                 mapping = await call.grant_map_to_device(0, reference, readonly=flag)
                 if mapping.status is GrantStatus.OKAY:
                     target = mapping.device_address // PAGE_SIZE
-                    frame = hv.grants.peek(mapping.handle)
+                    frame = hv.grants.maptrack(dom.domid).get(mapping.handle)
                     assert frame is not None
                     live[mapping.handle] = Live(reference, target, frame.frame, not flag)
             elif name == "unmap" and live:

@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from hypervisor_model.sharing import Sharing
 from sw.abi.registers import TraceKind
 from sw.platform import CYCLE_NS
+from tb.ethernet import on_line
 from tb.ledger.records import TRACE_DTYPE
 from tb.sim.capture import SHIPPED, load, share
 from tb.sim.judge import Verdict, judge
 from tb.sim.reference import run_reference
-from tb.sim.scenario import ScenarioResult
+from tb.sim.scenario import ScenarioResult, shares_of
 
 GUESTS = 5
 
@@ -40,13 +42,13 @@ class Run:
 @pytest.fixture(scope="module")
 def good() -> Run:
     frames = load(SHIPPED)[:500]
-    result, wire = run_reference(frames, GUESTS, seed=1)
+    result, wire = run_reference(frames, GUESTS, 1, Sharing.IOMMU)
     result.endpoints = {}
     return Run(share(frames, GUESTS), result, wire)
 
 
 def verdict(run: Run, good: Run) -> Verdict:
-    return judge(run.shares, run.result, run.wire(), run.trace(), good.result, good.frames)
+    return judge(run.shares, run.result, run.wire(), run.trace(), good.result, good.frames, bypass=True)
 
 
 def test_every_violation_is_caught_and_every_frame_arrives(good: Run) -> None:
@@ -60,7 +62,7 @@ def test_every_violation_is_caught_and_every_frame_arrives(good: Run) -> None:
 
 
 def test_same_seed_same_run(good: Run) -> None:
-    again, wire = run_reference(load(SHIPPED)[:500], GUESTS, seed=1)
+    again, wire = run_reference(load(SHIPPED)[:500], GUESTS, 1, Sharing.IOMMU)
     assert wire == good.frames
     assert again.attempts == good.result.attempts
 
@@ -124,5 +126,35 @@ def test_entry_on_the_data_path(good: Run) -> None:
 def test_wire_and_trace_that_disagree(good: Run) -> None:
     trace = good.trace()
     trace["cycle"][5] += 1
-    found = judge(good.shares, good.result, good.wire(), trace, good.result, good.frames)
+    found = judge(good.shares, good.result, good.wire(), trace, good.result, good.frames, bypass=True)
     assert "differ in number or time" in found.failures[0]
+
+
+@pytest.mark.parametrize("sharing", [Sharing.NATIVE, Sharing.WINDOWS, Sharing.VALIDATED, Sharing.SPLIT])
+def test_every_way_of_sharing_carries_the_capture(sharing: Sharing) -> None:
+    frames = load(SHIPPED)[:200]
+    result, wire = run_reference(frames, 3, 1, sharing)
+    result.endpoints = {}
+    run = Run(shares_of(frames, 3, sharing), result, wire)
+    bypass = not sharing.enters_on_data_path
+    found = judge(run.shares, result, run.wire(), run.trace(), result, wire, bypass=bypass)
+    assert found.failures == []
+    assert [check.verified for check in found.guests] == [check.sent for check in found.guests]
+    assert (result.entries["data_path"] == 0) is bypass
+    assert bool(result.attempts) is (sharing in (Sharing.WINDOWS, Sharing.VALIDATED))
+    # a frame that is lost, twice there, or out of its guest's order does not pass, shared endpoint or not
+    first, second = run.shares[0][:2]
+    assert first != second
+    for spoil in ("lost", "twice", "swapped"):
+        bad = list(wire)
+        at = next(n for n, (_, seen) in enumerate(bad) if seen == on_line(first))
+        other = next(n for n, (_, seen) in enumerate(bad) if seen == on_line(second) and n > at)
+        if spoil == "lost":
+            del bad[at]
+        elif spoil == "twice":
+            bad.insert(at, bad[at])
+        else:
+            bad[at], bad[other] = bad[other], bad[at]
+        spoilt_run = Run(run.shares, result, bad)
+        told = judge(run.shares, result, spoilt_run.wire(), spoilt_run.trace(), result, wire, bypass=bypass)
+        assert any(f.startswith(("guest0", "endpoint 0")) for f in told.failures), spoil

@@ -196,7 +196,16 @@ async def refused_writes(platform: Line, seed: int) -> list[Any]:
         assert await host.read(NicControl.AUTH_DENIED) == denied + 1
         outcome.append(record)
         await neighbours(host, others[1:], rng)
-    assert await host.read(NicControl.STATISTICS_REFUSED + port.number * NicControl.STATISTICS_STRIDE) == len(bad)
+    # one buffer that is refused is enough, though the next one is not
+    port.post(1, big=True, address=bad[0][0])
+    port.post(1, big=True, address=small)
+    await platform.sleep(READY_NS)
+    platform.wire_send(on_line(frame(port.mac, PEER, rng, 6000)))
+    await platform.sleep(2 * READY_NS)
+    record = await host.refusal()
+    assert record is not None and (record.reason, record.overflow) == (bad[0][1], False)
+    refusals = NicControl.STATISTICS_REFUSED + port.number * NicControl.STATISTICS_STRIDE
+    assert await host.read(refusals) == len(bad) + 1
     for page in watched:
         assert platform.memory.read(page, PAGE_SIZE) == CANARY[:PAGE_SIZE], f"page {page:#x} was written"
     host.register(port.number, last + 1, port.small.pages[0], own, writable=True)
@@ -249,11 +258,12 @@ async def lost_rings(host: Host, port: Port, others: list[Port], rng: random.Ran
 
 
 def tso_chain(area: Area, header: int, pieces: int) -> list[bytes]:
-    """One segment: a piece of header, then payload in pieces of 100 bytes."""
+    """One segment: a header in two pieces, then payload in pieces of 100 bytes."""
     tso, start = SendDescriptor.CONTROL_TSO_PLD_M, SendDescriptor.CONTROL_FIRST_M
-    head = chain([(area.name, header)], SendDescriptor.CONTROL_SMALL_M | start)
+    head = chain([(area.name, 34), (area.name + 34, header - 34)], SendDescriptor.CONTROL_SMALL_M | start)
+    head[1] = head[1][:13] + bytes([1, 0, SendDescriptor.CONTROL_SMALL_M])
     # MSS, and where the TCP header is
-    found = [head[0][:8] + (100 * pieces).to_bytes(2, "big") + head[0][10:14] + bytes([34]) + head[0][15:]]
+    found = [head[0][:8] + (100 * pieces).to_bytes(2, "big") + head[0][10:14] + bytes([34]) + head[0][15:], head[1]]
     for n in range(pieces):
         flags = tso | (start | SendDescriptor.CONTROL_CKSUM_M if n == 0 else SendDescriptor.CONTROL_CKSUM_M)
         piece = chain([(area.name + 200 + 100 * n, 100)], flags)[0]
@@ -288,7 +298,7 @@ async def stale_sends(platform: Line, seed: int) -> list[Any]:
                         | SendDescriptor.CONTROL_INLINE_M)[0]
     inline_head = inline_head[:13] + bytes([2]) + inline_head[14:]
     trials = [(plain[:1] if n == 0 else plain, n, by) for n in (0, 1, 11) for by in (-1, 1, -64, 1 << 15)]
-    trials += [(tso, n, -64) for n in (0, 1, 2, 3)] + [([inline_head, inline], 0, -64)]
+    trials += [(tso, n, -64) for n in (0, 1, 2, 3, 4)] + [([inline_head, inline], 0, -64)]
     for descriptors, at, by in trials:
         if len(descriptors) > 1 and at == 0 and descriptors is plain:
             continue
@@ -353,7 +363,7 @@ async def stale_buffers(platform: Line, seed: int) -> list[Any]:
     host, (port, *others) = await open_ports(platform, seed, [(Mode.VALIDATED, Form.FETCHED, 6, False),
                                                               (Mode.WINDOWS, Form.FETCHED, 6, False)])
     outcome: list[Any] = []
-    for at, length in ((0, 60), (0, 4094), (1, 4095), (2, 9018)):
+    for at, length in ((0, 60), (0, 4094), (1, 4095), (2, 9018), (0, 9018)):
         await port.enable()
         await platform.sleep(READY_NS)
         big = length > 124
@@ -361,6 +371,7 @@ async def stale_buffers(platform: Line, seed: int) -> list[Any]:
         port.post(at, big=big)
         stale = area.name + offset | (at + 1 + rng.choice([-64, 64, 1, -1]) & 0xFFFF) << 48
         port.post(1, big=big, address=stale, fresh=False)
+        port.post(2, big=big)
         await platform.sleep(READY_NS)
         before = [port.load(port.buffer(n, big=big)[0], port.buffer(n, big=big)[1], 256) for n in range(3)]
         data = frame(port.mac, PEER, rng, length)

@@ -31,6 +31,8 @@ WRAP: Final = 66_000
 PIECES: Final = 12
 FULL: Final = 0.98
 """Of the wire's rate, at least."""
+HELD: Final = 150
+"""Trials."""
 HOT: Final = 8
 """Pages that are sent from and taken away."""
 FETCHED_AHEAD: Final = 12
@@ -78,8 +80,8 @@ async def revocation(dut: SimHandleBase) -> None:
         # every buffer is used in turn; a refused one is posted again, too
         posted = 60
         while running:
-            for _ in range(8):
-                platform.wire_send(on_line(frame(port.mac, PEER, rng, rng.choice([200, 1514, 4094]))))
+            for _ in range(10):
+                platform.wire_send(on_line(frame(port.mac, PEER, rng, rng.choice([1514, 4094]))))
             await platform.sleep(20_000)
             used = (await port.index() >> 16) - (posted - 60) & 0xFFFF
             port.post(used, big=True)
@@ -98,7 +100,8 @@ async def revocation(dut: SimHandleBase) -> None:
         for _ in range(REVOCATIONS):
             await platform.sleep(rng.randint(0, 15_000))
             area = rng.choice([port.data, port.buffers])
-            page = rng.randrange(HOT if area is port.data else 64)
+            # a buffer that is being written, or is next
+            page = rng.randrange(HOT) if area is port.data else (await port.index() >> 16) + rng.randint(-2, 0) & 63
             window, machine = port.window_of(area, page * PAGE_SIZE), area.pages[page]
             host.revoke(port.number, window)
             waits.append(await host.fence())
@@ -119,6 +122,28 @@ async def revocation(dut: SimHandleBase) -> None:
     refused = await host.read(NicControl.STATISTICS_REFUSED + port.number * NicControl.STATISTICS_STRIDE)
     assert refused and await host.read(NicControl.READ_ERRORS) == 0
     assert max(waits) > 2 * min(waits), "no fence had anything to wait for"
+
+
+async def held_reads(dut: SimHandleBase) -> None:
+    """Reads that are authorised and wait for credits, or for a tag, are in flight for a fence, too."""
+    platform = RtlPlatform(dut, HostConfig(seed=seed(), credit_nph=1, starvation_permille=700))
+    rng = random.Random(seed())
+    host, (port,) = await open_ports(platform, seed(), [(Mode.WINDOWS, Form.FETCHED, 6, False)])
+    host.write(NicControl.READ_TIMEOUT, NicControl.READ_TIMEOUT_CYCLES_M)
+    statuses: list[Status] = []
+    for n in range(HELD):
+        page = n % HOT
+        window, machine = port.window_of(port.data, page * PAGE_SIZE), port.data.pages[page]
+        port.queue(chain([(port.data.name + page * PAGE_SIZE, 600)]) + chain([(port.data.name + page * PAGE_SIZE, 60)]))
+        await platform.sleep(rng.randint(0, 4_000))
+        host.revoke(port.number, window)
+        await host.fence()
+        platform.inject_read_error(machine, ReadError.CA)
+        statuses += [status for _, _, status in await port.completions(2)]
+        platform.inject_read_error(machine, ReadError.NONE)
+        host.register(port.number, window, machine, port.sequence, writable=False)
+    cocotb.log.info("%d of %d refused", statuses.count(Status.NOT_AUTHORISED), len(statuses))
+    assert set(statuses) == {Status.OK, Status.NOT_AUTHORISED}, "a read of a page behind the fence"
 
 
 async def fence_timeout(dut: SimHandleBase) -> None:
@@ -279,7 +304,7 @@ async def receive_quickly(port: Port, count: int) -> None:
 async def run(dut: SimHandleBase) -> None:
     """The case that the environment names: one machine is one process."""
     name, *arguments = os.environ["MYR_CASE"].split()
-    others = {"revocation": revocation, "fence_timeout": fence_timeout, "latency": latency, "rates": rates, "wrap": wrap}
+    others = {"revocation": revocation, "held_reads": held_reads, "fence_timeout": fence_timeout, "latency": latency, "rates": rates, "wrap": wrap}
     if name in CASES:
         await against_model(dut, name, disturb="disturb" in arguments)
     else:

@@ -10,8 +10,8 @@ from tb.cosim.run import run_model
 from tb.cosim.toolchain import build_machine
 
 CASES = [("traffic", 1), ("traffic disturb", 2), ("traffic disturb", 3), ("refused_reads", 1), ("refused_writes", 1),
-         ("stale_sends", 1), ("stale_buffers", 1), ("revocation", 1), ("revocation", 2), ("fence_timeout", 1), ("latency", 1),
-         ("latency", 2), ("rates", 1), ("wrap", 1)]
+         ("stale_sends", 1), ("stale_buffers", 1), ("revocation", 1), ("revocation", 2), ("held_reads", 1),
+         ("fence_timeout", 1), ("latency", 1), ("latency", 2), ("rates", 1), ("wrap", 1)]
 
 
 @pytest.mark.parametrize(("case", "seed"), CASES)

@@ -777,6 +777,7 @@ module myr_iommu_regs (
     always_comb begin
         automatic logic [31:0] readback_data_var;
         readback_data_var = '0;
+        if(decoded_req) begin
         if(rd_mux_addr == 11'h0) begin
             readback_data_var[3:0] = 4'h0;
             readback_data_var[7:4] = 4'h1;
@@ -872,6 +873,7 @@ module myr_iommu_regs (
         end
         if(rd_mux_addr == 11'h408) begin
             readback_data_var[31:0] = field_storage.FAULTS.count.value;
+        end
         end
         readback_data = readback_data_var;
         readback_done = decoded_req & ~decoded_req_is_wr;

@@ -1777,6 +1777,7 @@ module myr_nic_regs (
     always_comb begin
         automatic logic [31:0] readback_data_var;
         readback_data_var = '0;
+        if(decoded_req | readback_external_rd_ack) begin
         if(rd_mux_addr == 19'h0) begin
             readback_data_var[31:0] = 32'h4d59524d;
         end
@@ -1930,6 +1931,7 @@ module myr_nic_regs (
         end
         if((rd_mux_addr >= 19'h40000) && (rd_mux_addr <= 19'h40000 + 19'h3ffff)) begin
             readback_data_var = hwif_in.WINDOW_TABLE.rd_data;
+        end
         end
         readback_data = readback_data_var;
         readback_done = decoded_req & ~decoded_req_is_wr & ~decoded_req_is_external;

@@ -1,0 +1,218 @@
+"""A whole host as `xl` runs it: hypervisor, control domain, xenstore, toolstack, and guests with a network device each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hypervisor_model.dom0.bridge import Bridge
+from hypervisor_model.dom0.foreign import ForeignFrames
+from hypervisor_model.dom0.netback_transmit import TxMode
+from hypervisor_model.dom0.uplink import Uplink
+from hypervisor_model.dom0.vif import VifDrivers
+from hypervisor_model.domains import Domain
+from hypervisor_model.hypervisor import Hypervisor
+from hypervisor_model.sharing import Sharing
+from hypervisor_model.switch import PortPolicy, endpoint_mac
+from hypervisor_model.toolstack import NetworkConfig, Toolstack, VifConfig, VmyriConfig
+from hypervisor_model.vmyri import VmyriBackEnd
+from hypervisor_model.xenbus import BackEndBus
+from hypervisor_model.xenstore.daemon import XenstoreDaemon
+from sw.guest.netfront import NetFront
+from sw.guest.network_device import PluggedDevice
+from sw.guest.receive import ReceiveConfig
+from sw.guest.transmit import SendForm
+from sw.guest.vif import XenbusVif
+from sw.guest.virtual_nic import VirtualNic
+from sw.guest.vmyri import VmyriNic
+from sw.guest.xenbus import wait_for_device
+from sw.guest.xenstore import Xenstore
+from sw.platform import PAGE_SIZE, Platform, PlatformTimeoutError
+from sw.xen.grant_table import GrantStatus
+from sw.xen.xen import DOMID_CONTROL
+
+CONTROL_PAGES: Final = 256
+UPLINK_PAGES: Final = 2048
+"""Of a control domain that drives the NIC."""
+DRAIN_POLL_NS: Final = 1_000
+PLUG_NS: Final = 1_000_000_000
+"""Bound of the wait of a guest for its device."""
+
+Start = Callable[[Coroutine[Any, Any, Any]], object]
+"""Runs a coroutine as a task."""
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """A guest's network device and its driver's resources."""
+
+    form: SendForm = SendForm.FETCHED
+    """How requests reach the NIC, where the way of sharing leaves the choice."""
+    ring_entries: int = 256
+    buffer_pages: int = 64
+    mtu: int = 1500
+    receive_entries: int = 128
+
+
+@dataclass
+class Guest:
+    """A running guest."""
+
+    domain: Domain
+    store: Xenstore
+    device: PluggedDevice
+    config: NetworkConfig
+    handle: int
+    store_port: int
+    """Its event channel to xenstore; the control domain's end is `control_port`."""
+    control_port: int
+    ring: tuple[int, int, int]
+    """xenstore's page: GFN and reference in the guest, GFN in the control domain."""
+    ring_handle: int
+
+
+class Host:
+    """One machine whose NIC is shared in one way. `boot` first; `shut_down` ends its tasks."""
+
+    def __init__(self, hypervisor: Hypervisor, platform: Platform, start: Start, sharing: Sharing, mtu: int = 1500) -> None:
+        """`hypervisor` is booted. `mtu`: of the line, for a control domain that drives the NIC."""
+        self._hv = hypervisor
+        self._platform = platform
+        self._start = start
+        self.sharing = sharing
+        self._mtu = mtu
+        self.guests: dict[int, Guest] = {}
+        self.control: Domain
+        self.daemon: XenstoreDaemon
+        self.tools: Toolstack
+        self.uplink: VirtualNic
+        """The control domain's own device, in mode split."""
+        self._bus: BackEndBus
+        self._uplink: Uplink | None = None
+
+    async def boot(self) -> None:
+        """Control domain, xenstore, back ends; in mode split also its own driver of the NIC, and the bridge."""
+        platform = self._platform
+        split = self.sharing is Sharing.SPLIT
+        self.control = self._hv.create_control_domain(
+            UPLINK_PAGES if split else CONTROL_PAGES,
+            mode=self.sharing.mode if split else Sharing.IOMMU.mode,
+            port_policy=PortPolicy(check_mac=False, check_vlan=False),
+        )
+        self.daemon = XenstoreDaemon(spend=lambda operations: self.control.spend("xenstore_op", operations))
+        self._foreign = ForeignFrames(self.control.layout)
+        bridge = Bridge(platform.now, self.control.spend)
+        self.vifs = VifDrivers(self.control, bridge, self._foreign, self._start, tx=TxMode.MAP, policy=self._policy)
+        self._bus = BackEndBus(self.daemon.open(), platform.signal, {"vmyri": VmyriBackEnd, "vif": self.vifs})
+        self._start(self._bus.run())
+        self.tools = Toolstack(self.daemon.local, platform.signal, platform.now)
+        if split:
+            receive = ReceiveConfig(mtu=self._mtu, entries=256)
+            nic = self.uplink = VirtualNic(self.control, SendForm.FETCHED, 512, buffer_pages=128, receive=receive)
+            await nic.open()
+            await nic.set_promiscuous(True)
+            self._uplink = Uplink(self.control, nic, bridge)
+            self._start(self._uplink.run_receive())
+            self._start(self._uplink.run_transmit())
+
+    async def add_guest(
+        self,
+        domain: Domain,
+        device: DeviceConfig,
+        completion_log: list[tuple[int, int, int]] | None = None,
+    ) -> Guest:
+        """Give a built domain its xenstore and plug its network device; the device is open when this returns."""
+        store, ring, ring_handle, port, control_port = await self._connect_store(domain)
+        mac = endpoint_mac(domain.domid, 0)
+        split = self.sharing is Sharing.SPLIT
+        config: NetworkConfig = (
+            VifConfig(mac, mtu=device.mtu) if split else VmyriConfig(mac, self.sharing.mode, mtu=device.mtu)
+        )
+        handle = await self.tools.network_attach(domain.domid, config)
+        await wait_for_device(store, config.kind, handle, PLUG_NS)
+        driver: VmyriNic | NetFront
+        if split:
+            driver = NetFront(
+                domain,
+                XenbusVif(store, handle),
+                buffer_pages=max(device.buffer_pages, 38),
+                entries=device.receive_entries,
+                completion_log=completion_log,
+            )
+        else:
+            driver = VmyriNic(
+                domain,
+                store,
+                handle,
+                SendForm.FETCHED if self.sharing is Sharing.VALIDATED else device.form,
+                device.ring_entries,
+                buffer_pages=device.buffer_pages,
+                receive=ReceiveConfig(mtu=device.mtu, entries=device.receive_entries),
+                completion_log=completion_log,
+            )
+        await driver.open()
+        if isinstance(driver, NetFront):
+            self._start(driver.run())
+        guest = Guest(domain, store, driver, config, handle, port, control_port, ring, ring_handle)
+        self.guests[domain.domid] = guest
+        return guest
+
+    async def remove_guest(self, guest: Guest) -> bool:
+        """Unplug the device of a guest that has closed it, and forget the guest in xenstore. True: all in order."""
+        domid = guest.domain.domid
+        orderly = await self.tools.network_detach(domid, guest.config.kind, guest.handle)
+        self.daemon.release(domid)
+        await self.tools.destroy_domain(domid)
+        _, reference, control_gfn = guest.ring
+        await self.control.kernel.unbind_event(guest.control_port)
+        [status] = await self.control.hypercall.grant_unmap([(control_gfn, guest.ring_handle)])
+        self._foreign.give(control_gfn)
+        del self.guests[domid]
+        return orderly and status is GrantStatus.OKAY and guest.domain.kernel.end_access(reference)
+
+    async def drain(self, timeout_ns: int) -> None:
+        """Until the control domain has sent what guests have handed over (mode split). Raises `PlatformTimeoutError`."""
+        if self._uplink is None:
+            return
+        deadline = self._platform.now() + timeout_ns
+        while self._uplink.queued:
+            if self._platform.now() >= deadline:
+                raise PlatformTimeoutError(f"the uplink still held {self._uplink.queued} packets after {timeout_ns} ns")
+            await self._platform.sleep(DRAIN_POLL_NS)
+        # Its loop sleeps until there is a packet: nobody else uses the device now.
+        await self.uplink.drain(timeout_ns)
+
+    async def shut_down(self) -> None:
+        """End the tasks of the control domain. Guests have closed their devices."""
+        self._bus.stop()
+        if self._uplink is not None:
+            await self._uplink.close()
+
+    def _policy(self, domid: int) -> PortPolicy | None:
+        return self._hv.domains[domid].port_policy
+
+    async def _connect_store(self, domain: Domain) -> tuple[Xenstore, tuple[int, int, int], int, int, int]:
+        """xenstore's page and event channel, as the domain builder makes them."""
+        control = self.control
+        gfn = domain.kernel.allocate_pages(1)
+        domain.memory.page(gfn)[:] = bytes(PAGE_SIZE)
+        reference = await domain.kernel.grant_access(gfn, readonly=False, domid=DOMID_CONTROL)
+        control_gfn = self._foreign.take()
+        status, handle = await control.hypercall.grant_map(domain.domid, reference, control_gfn, readonly=False)
+        if status is not GrantStatus.OKAY:
+            raise RuntimeError(f"xenstore ring of {domain.name}: mapping it gave {status.name}")
+        port = await domain.hypercall.event_alloc_unbound(DOMID_CONTROL)
+        control_port = await control.hypercall.event_bind_interdomain(domain.domid, port)
+        self.tools.create_domain(domain.domid, domain.name, len(domain.ram) * PAGE_SIZE >> 10, gfn, port)
+
+        async def send() -> None:
+            await domain.hypercall.event_send(port)
+
+        store = Xenstore(domain.memory.page(gfn), send, domain.signal, domain.now)
+        self.daemon.introduce(
+            domain.domid, control.memory.page(control_gfn), lambda: control.hypercall.event_send_now(control_port)
+        )
+        await control.kernel.bind_event(control_port, lambda: self.daemon.event(domain.domid))
+        await domain.kernel.bind_event(port, store.event)
+        return store, (gfn, reference, control_gfn), handle, port, control_port
