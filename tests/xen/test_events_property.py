@@ -28,8 +28,9 @@ DOMAINS = (1, 2, 3)
 VCPUS = 2
 # the third has few ports; the second's need more than one word of the 2-level arrays
 LIMIT = {1: 4095, 2: 4095, 3: 6}
-FEW = 4
-FILLED = {1: 0, 2: 61, 3: 0}
+FEW = 5
+FILLED = {1: 0, 2: 60, 3: 0}
+NOBODY = 9
 
 
 @dataclass
@@ -130,7 +131,12 @@ class EventMachine(RuleBasedStateMachine):
             if domid in fifo:
                 self.switch(domid)
             for _ in range(FILLED[domid]):
-                self.bind_ipi(domid, 0)
+                port = dom.events.alloc_unbound(NOBODY)
+                self.plain[domid].channels[port] = Channel(UNBOUND, NOBODY)
+        for domid in DOMAINS:
+            self.bind_ipi(domid, 1)
+            self.alloc_unbound(domid, domid % 3 + 1)
+            self.bind_interdomain(0)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.platform.run(work)[0]
@@ -162,28 +168,28 @@ class EventMachine(RuleBasedStateMachine):
 
     def port(self, domid: int, index: int) -> int:
         """One of the few highest ports in use, so that operations meet; without any, one that is not in use."""
-        ports = sorted(self.plain[domid].channels)[-FEW:]
-        return ports[index % len(ports)] if ports else 1 + index % 6
+        ports = sorted(n for n, channel in self.plain[domid].channels.items() if channel.remote != NOBODY)[-FEW:]
+        return ports[index % len(ports)] if ports else 1 + max(self.plain[domid].channels, default=index)
 
     @rule(domid=st.sampled_from(DOMAINS), remote=st.sampled_from(DOMAINS))
     def alloc_unbound(self, domid: int, remote: int) -> None:
         self.opened(domid, lambda: self.doms[domid].hypercall.event_alloc_unbound(remote), Channel(UNBOUND, remote))
 
-    @rule(index=st.integers(0, 1 << 16))
+    @rule(index=st.integers(0, FEW - 1))
     def bind_interdomain(self, index: int) -> None:
         """One that is there to be bound."""
         waiting = [
             (domid, port, channel.remote)
             for domid in DOMAINS
             for port, channel in self.plain[domid].channels.items()
-            if channel.kind == UNBOUND
+            if channel.kind == UNBOUND and channel.remote != NOBODY
         ]
         if waiting:
             remote, port, domid = waiting[index % len(waiting)]
             call = self.doms[domid].hypercall.event_bind_interdomain
             self.opened(domid, lambda: call(remote, port), Channel(INTERDOMAIN, remote, port))
 
-    @rule(domid=st.sampled_from(DOMAINS), remote=st.sampled_from(DOMAINS), index=st.integers(0, 1 << 16))
+    @rule(domid=st.sampled_from(DOMAINS), remote=st.sampled_from(DOMAINS), index=st.integers(0, FEW - 1))
     def bind_what_is_not_for_us(self, domid: int, remote: int, index: int) -> None:
         port = self.port(remote, index)
         channel = self.plain[remote].channels.get(port)
@@ -209,11 +215,11 @@ class EventMachine(RuleBasedStateMachine):
         for port in [p for p, c in plain.channels.items() if c.virq == Virq.TIMER and c.vcpu == vcpu]:
             plain.event(port)
 
-    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, 1 << 16), times=st.integers(1, 3))
-    def send(self, domid: int, index: int, times: int) -> None:
-        port = self.port(domid, index)
-        channel = self.plain[domid].channels.get(port)
-        for _ in range(times):
+    @rule(domid=st.sampled_from(DOMAINS), indices=st.lists(st.integers(0, FEW - 1), min_size=1, max_size=8))
+    def send(self, domid: int, indices: list[int]) -> None:
+        for index in indices:
+            port = self.port(domid, index)
+            channel = self.plain[domid].channels.get(port)
             errno = self.refused(self.doms[domid].hypercall.event_send(port))
             assert errno == (EINVAL if channel is None or channel.kind == VIRQ else 0)
             if channel is not None and channel.kind == INTERDOMAIN:
@@ -221,7 +227,12 @@ class EventMachine(RuleBasedStateMachine):
             elif channel is not None and channel.kind == IPI:
                 self.plain[domid].event(port)
 
-    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, 1 << 16))
+    @rule(indices=st.lists(st.integers(0, FEW - 1), min_size=1, max_size=4))
+    def everybody_sends(self, indices: list[int]) -> None:
+        for domid in DOMAINS:
+            self.send(domid, indices)
+
+    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, FEW - 1))
     def close(self, domid: int, index: int) -> None:
         port = self.port(domid, index)
         channel = self.plain[domid].channels.get(port)
@@ -238,14 +249,14 @@ class EventMachine(RuleBasedStateMachine):
             other = self.plain[channel.remote].channels[channel.remote_port]
             other.kind, other.remote, other.remote_port = UNBOUND, domid, 0
 
-    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, 1 << 16))
+    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, FEW - 1))
     def mask(self, domid: int, index: int) -> None:
         channel = self.plain[domid].channels.get(self.port(domid, index))
         if channel is not None:
             self.run(self.doms[domid].kernel.mask_event(self.port(domid, index)))
             channel.masked = True
 
-    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, 1 << 16))
+    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, FEW - 1))
     def unmask(self, domid: int, index: int) -> None:
         self.unmask_port(domid, self.port(domid, index))
 
@@ -257,7 +268,7 @@ class EventMachine(RuleBasedStateMachine):
             channel.masked = False
             self.plain[domid].notify(port)
 
-    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, 1 << 16), vcpu=st.integers(0, VCPUS - 1))
+    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, FEW - 1), vcpu=st.integers(0, VCPUS - 1))
     def move(self, domid: int, index: int, vcpu: int) -> None:
         port = self.port(domid, index)
         channel = self.plain[domid].channels.get(port)
@@ -271,19 +282,16 @@ class EventMachine(RuleBasedStateMachine):
         channel.masked = False
         self.plain[domid].notify(port)
 
-    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, 1 << 16), priority=st.sampled_from([0, 3, 7, 15]))
-    def set_priority(self, domid: int, index: int, priority: int) -> None:
-        port = self.port(domid, index)
+    @rule(domid=st.sampled_from(DOMAINS), priorities=st.lists(st.sampled_from([0, 3, 7, 15]), min_size=FEW, max_size=FEW))
+    def set_priorities(self, domid: int, priorities: list[int]) -> None:
         plain = self.plain[domid]
-        channel = plain.channels.get(port)
-        errno = self.refused(self.doms[domid].hypercall.event_set_priority(port, priority))
-        if not plain.fifo:
-            assert errno == ENOSYS
-        elif channel is None:
-            assert errno == EACCES
-        else:
-            assert errno == 0
-            channel.priority = priority
+        for index, priority in enumerate(priorities):
+            port = self.port(domid, index)
+            channel = plain.channels.get(port)
+            errno = self.refused(self.doms[domid].hypercall.event_set_priority(port, priority))
+            assert errno == (ENOSYS if not plain.fifo else EACCES if channel is None else 0)
+            if channel is not None and plain.fifo:
+                channel.priority = priority
 
     @rule(domid=st.sampled_from(DOMAINS), vcpus=st.sampled_from([{0}, {1}, {0, 1}]))
     def defer(self, domid: int, vcpus: set[int]) -> None:
@@ -330,7 +338,7 @@ class EventMachine(RuleBasedStateMachine):
         plain.fifo = False
         plain.selected, plain.queues, plain.last = {0: set(), 1: set()}, {0: [], 1: []}, {0: 0, 1: 0}
 
-    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, 1 << 16))
+    @rule(domid=st.sampled_from(DOMAINS), index=st.integers(0, FEW - 1))
     def status(self, domid: int, index: int) -> None:
         port = self.port(domid, index)
         channel = self.plain[domid].channels.get(port)
@@ -370,7 +378,7 @@ class EventMachine(RuleBasedStateMachine):
 
 TestEvents = EventMachine.TestCase
 TestEvents.settings = settings(
-    max_examples=80,
+    max_examples=150,
     stateful_step_count=60,
     deadline=None,
     derandomize=True,
