@@ -145,6 +145,23 @@ def test_hypercalls_take_time_in_the_hypervisor_and_are_timed_by_name() -> None:
     assert hv.entries.hypercall_ns[dom.domid, "xen_version.pagesize"] == 0
 
 
+def test_calls_that_do_not_wait_are_owed() -> None:
+    """A batch of three grant copies of 1000 bytes: the call, the operations, the bytes."""
+    platform, hv = timed_machine(hypercall=200, grant_copy=1_000, grant_copy_byte=0.5)
+    dom = hv.create_domain("guest", 16)
+    at = raw(dom, b"")
+    # gnttab_copy: gref or gmfn @0, domid @8, offset @10, twice; len @32, flags @34, status @36
+    page = dom.ram.start + 5
+    one = struct.pack("<QHHxxxx", page, 0x7FF0, 0) + struct.pack("<QHHxxxx", page + 1, 0x7FF0, 0) + struct.pack("<HHhxx", 1000, 0, 1)
+    dom.memory.write(at, one * 3)
+    start = platform.now()
+    assert dom.vmcall_now(20, 5, at, 3) == 0
+    assert platform.now() == start and dom.now() - start == 200 + 3 * (1_000 + 500)
+    platform.run(dom.sleep(0))
+    assert platform.now() - start == 4_700
+    assert hv.entries.hypercall_ns[dom.domid, "grant_table_op.copy"] == 4_700
+
+
 def test_waits_of_the_hypervisor_are_its_time() -> None:
     """Enabling an endpoint polls a register: the vCPU is inside all the while."""
     platform, hv = timed_machine()
