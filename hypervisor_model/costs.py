@@ -104,9 +104,9 @@ class CostTable(Mapping[str, Cost]):
     def describe(self) -> str:
         """One line for reports: version and what was changed."""
         if self.is_free:
-            return "software costs: none"
+            return "none"
         changes = [f"{name} {was:g} -> {self[name].ns:g} ns" for name, was in sorted(self.changed.items())]
-        return f"software costs: version {self.version}, " + (", ".join(changes) if changes else "nothing changed")
+        return f"version {self.version}, " + (", ".join(changes) if changes else "nothing changed")
 
 
 @cache

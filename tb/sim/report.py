@@ -44,6 +44,8 @@ def summary(config: SimConfig, rtl: ScenarioResult, verdict: Verdict, files: dic
         "hypervisor_entries_data_path": rtl.entries["data_path"],
         "hypervisor_entries_setup": rtl.entries["setup"],
         "hypervisor_entries_faults": rtl.entries["faults"],
+        "software_costs": rtl.costs,
+        "software_ns": rtl.software_ns,
         "protection_checks": rtl.counters["auth_checks"] + rtl.counters["translations"],
         "violations_attempted": verdict.violations_attempted,
         "violations_caught": sum(attempt.caught for attempt in rtl.attempts),
@@ -93,6 +95,11 @@ def show(out: Console, figures: dict[str, Any], verdict: Verdict) -> None:
         f"{figures['hypervisor_entries_data_path']} entries on the data path,"
         f" {figures['hypervisor_entries_setup']} in set-up, {figures['hypervisor_entries_faults']} for faults"
     )
+    frames = figures["frames_sent"]
+    # What the vCPUs of each did: waiting by polling counts.
+    software = ", ".join(
+        f"{name} {sum(times.values()) / frames:,.0f}" for name, times in _by_role(figures["software_ns"]).items()
+    )
     protection = (
         f"{figures['protection_checks']:,} checks; violations: {figures['violations_attempted']} attempted,"
         f" {figures['violations_caught']} caught, {figures['violations_escaped']} escaped"
@@ -102,6 +109,24 @@ def show(out: Console, figures: dict[str, Any], verdict: Verdict) -> None:
         f" {figures['cycles_per_cpu_s']:,} cycles per CPU second"
     )
     files = ", ".join(figures[name] for name in ("pcapng", "trace", "waves") if name in figures)
-    lines = (("Hypervisor", hypervisor), ("Protection", protection), ("Simulation", speed), ("Files", files))
+    software = f"vCPU ns a frame: {software or 'none'}"
+    lines = (
+        ("Hypervisor", hypervisor),
+        ("Software", software),
+        ("Costs", figures["software_costs"]),
+        ("Protection", protection),
+        ("Simulation", speed),
+        ("Files", files),
+    )
     for name, text in lines:
         out.print(f"{name + ':':<12}{text}", highlight=False)
+
+
+def _by_role(software_ns: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """Guests together, the control domain, the hypervisor."""
+    found: dict[str, dict[str, int]] = {}
+    for domain, times in software_ns.items():
+        for payer, ns in times.items():
+            role = "hypervisor" if payer == "hypervisor" else domain if domain in ("dom0", "hostile") else "guests"
+            found.setdefault(role, {})[domain] = found.get(role, {}).get(domain, 0) + ns
+    return found

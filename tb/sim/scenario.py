@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from hypervisor_model.costs import PS, CostTable
 from hypervisor_model.domains import Domain
 from hypervisor_model.host import DeviceConfig, Guest, Host, Start
 from hypervisor_model.hypervisor import Hypervisor
@@ -69,6 +70,10 @@ class ScenarioResult:
     endpoints: dict[int, dict[str, str | int]] = field(default_factory=dict)
     """Of the guests: form, mode and send_entries, as the ledger wants them."""
     entries: dict[str, int] = field(default_factory=dict)
+    costs: str = ""
+    """The cost table, and what was changed in it."""
+    software_ns: dict[str, dict[str, int]] = field(default_factory=dict)
+    """vCPU time during traffic: by domain, whose software it was (`guest`, `hypervisor`)."""
     counters: dict[str, int] = field(default_factory=dict)
     device_faults: int = 0
     start_ns: int = 0
@@ -186,7 +191,7 @@ async def run(
 ) -> ScenarioResult:
     """The whole scenario. `seed` scatters guest memory; timing is the platform's."""
     result = ScenarioResult()
-    hypervisor = Hypervisor(platform, seed=seed)
+    hypervisor = Hypervisor(platform, seed=seed, costs=CostTable.load())
     await hypervisor.boot()
     shares = shares_of(frames, guests, sharing)
     machine = _Machine(hypervisor, platform, start, sharing)
@@ -207,12 +212,16 @@ async def run(
 
     # a ring of the longest frames of every guest may be ahead
     limit_ns = RING_ENTRIES * FRAME_LIMIT_NS * (guests + 1)
+    time_before = _software_ns(hypervisor)
     before, before_data_path = hypervisor.entries.total, hypervisor.entries.data_path
     result.start_ns, cpu_start = platform.now(), time.process_time()
     await gather([*(replay(s.device, f, limit_ns, report) for s, f in zip(senders, shares, strict=True)), attack()])
     await machine.drain(limit_ns)
     result.end_ns, result.cpu_s = platform.now(), time.process_time() - cpu_start
 
+    result.costs = hypervisor.costs.describe()
+    for (name, payer), ns in _software_ns(hypervisor).items():
+        result.software_ns.setdefault(name, {})[payer] = ns - time_before.get((name, payer), 0)
     await hypervisor.handle_faults()
     result.entries = {
         "setup": hypervisor.entries.setup,
@@ -242,6 +251,16 @@ async def run(
         result.hostile_completions = hostile.result.completions
     await machine.end()
     return result
+
+
+def _software_ns(hypervisor: Hypervisor) -> dict[tuple[str, str], int]:
+    """vCPU time so far by domain's name and payer."""
+    found: dict[tuple[str, str], int] = {}
+    scheduler = hypervisor.scheduler
+    for domid, _, payer, _, picoseconds in scheduler.accounts.rows() if scheduler is not None else ():
+        key = hypervisor.domains[domid].name, str(payer)
+        found[key] = found.get(key, 0) + picoseconds
+    return {key: picoseconds // PS for key, picoseconds in found.items()}
 
 
 async def _counters(hypervisor: Hypervisor, platform: Platform) -> dict[str, int]:
