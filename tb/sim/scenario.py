@@ -23,7 +23,7 @@ from tb.sim.hostile import Attempt, HostileGuest
 
 RING_ENTRIES: Final = 256
 BUFFER_PAGES: Final = 64
-DOMAIN_PAGES: Final = 1024
+DOMAIN_PAGES: Final = 384
 APPLICATION_PAGES: Final = 192
 """Of a native owner, for each of its endpoints."""
 HOSTILE_PAGES: Final = 64

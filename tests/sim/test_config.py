@@ -22,8 +22,23 @@ def test_environment_and_options() -> None:
     assert parse([], environment).command == "make sim GUESTS=8 SEED=7 PCAP=mine.pcap WAVES=1"
 
 
+def test_mode_is_one_of_five() -> None:
+    for name in ("native", "iommu", "windows", "validated", "split"):
+        config = parse([], {"MODE": name})
+        assert config.mode == name
+        assert ("MODE" in config.command) is (name != "iommu")
+    assert parse(["--mode", "split"], {"MODE": "native"}).command == "make sim GUESTS=4 SEED=1 MODE=split"
+
+
+def test_another_mode_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse([], {"MODE": "sriov"})
+    assert stop.value.code == 2
+    assert "MODE=sriov: must be one of native, iommu, windows, validated, split" in capsys.readouterr().err
+
+
 def test_empty_variables_are_unset() -> None:
-    assert parse([], {"GUESTS": "", "PCAP": "", "SEED": "", "WAVES": ""}) == SimConfig()
+    assert parse([], {"GUESTS": "", "PCAP": "", "SEED": "", "WAVES": "", "MODE": ""}) == SimConfig()
 
 
 @pytest.mark.parametrize(
