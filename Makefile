@@ -19,7 +19,7 @@ lint: ## Verilator, Yosys, ruff, mypy, generated files
 	@tools/bootstrap test
 	@$(python) -m tools.lint $(args)
 
-bench: ## the figures: build/bench/summary.json
+bench: ## the figures: build/bench/summary.json; MODES=1: the five ways of sharing, side by side
 	@tools/bootstrap sim
 	@$(python) -m tb.bench $(args)
 

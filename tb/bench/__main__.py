@@ -1,19 +1,23 @@
-"""`make bench`: run every case, print the figures and write `build/bench/summary.json`."""
+"""`make bench`: run every case, or every way of sharing, print the figures and write `build/bench/summary.json`."""
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import pickle
 import sys
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
+from hypervisor_model.costs import CostTable
 from hypervisor_model.hypervisor import MAX_PAYLOAD
+from hypervisor_model.sharing import Sharing
 from sw.platform import CYCLE_NS
+from tb.bench import figures, modes
 from tb.bench.bounds import frame_rate, receive_rate, wire_gbps
 from tb.bench.cases import (
     CASE_VARIABLE,
@@ -36,22 +40,12 @@ from tb.bench.cases import (
     WIRE_TO_MEMORY,
     Measurement,
 )
+from tb.bench.figures import Row
 from tb.cosim.run import run_model
-from tb.cosim.toolchain import ROOT, ToolchainError, build_machine
+from tb.cosim.toolchain import ROOT, Model, ToolchainError, build_machine
 from tb.sim import report
 
 FOLDER: Final = ROOT / "build/bench"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure; `bound` is the computed limit where there is one, `note` what sets it."""
-
-    name: str
-    value: float
-    unit: str
-    bound: float | None = None
-    note: str = ""
 
 
 def rows(measured: dict[str, Measurement]) -> list[Row]:
@@ -114,7 +108,8 @@ def receive_rows(measured: dict[str, Measurement]) -> list[Row]:
     return found
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    by_mode = parse(argv)
     console = report.console()
     try:
         console.print("building the simulator: about a minute when the hardware has changed, else nothing")
@@ -122,31 +117,72 @@ def main() -> int:
     except ToolchainError as error:
         print(error, file=sys.stderr)
         return 2
+    found = measure_modes(console, model) if by_mode else measure_cases(console, model)
+    if found is None:
+        return 1
+    path = FOLDER / "summary.json"
+    figures.write(path, found)
+    console.print(os.path.relpath(path), highlight=False)
+    return 0
+
+
+def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether to compare the ways of sharing. The option wins over the environment (MODES).
+
+    A bad value ends the program with status 2 and a line that names the field and its limits.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tb.bench", description="The figures of NIC and simulation.")
+    parser.add_argument("--modes", metavar="0|1", help="1: the five ways of sharing with software costs (MODES; 0)")
+    given = parser.parse_args(argv).modes
+    text = (given if given is not None else environment.get("MODES", "")) or "0"
+    if text not in ("0", "1"):
+        parser.error(f"MODES={text}: must be 0 or 1")
+    return bool(text == "1")
+
+
+def measure_cases(console: Console, model: Model) -> list[Row] | None:
+    """Run every case and print the figures; None when one failed."""
     measured: dict[str, Measurement] = {}
     for name in CASES:
-        folder = FOLDER / name
-        with console.status(f"measuring {name}"):
-            outcome = run_model(model, "tb.bench.rtl_job", folder, seed=1, environment={CASE_VARIABLE: name})
-        if not outcome.passed:
-            print(f"FAILED: bench case {name}\nagain: {outcome.repeat}", file=sys.stderr)
-            return 1
-        measured[name] = pickle.loads((folder / RESULT).read_bytes())
-    found = rows(measured)
+        found = run_job(console, model, "tb.bench.rtl_job", name, CASE_VARIABLE, RESULT)
+        if found is None:
+            return None
+        measured[name] = found
+    result = rows(measured)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("name", "value", "unit", "bound", "what bounds it"):
         number = column in ("value", "bound")
         shown.add_column(column, justify="right" if number else "left", no_wrap=number or column == "name")
-    for row in found:
+    for row in result:
         bound = "" if row.bound is None else f"{row.bound:,.2f}"
         shown.add_row(row.name, f"{row.value:,.2f}", row.unit, bound, row.note)
     console.print(shown)
-    path = FOLDER / "summary.json"
-    path.write_text(
-        json.dumps([{"name": r.name, "value": r.value, "unit": r.unit, "bound": r.bound} for r in found], indent=2)
-        + "\n"
-    )
-    console.print(os.path.relpath(path), highlight=False)
-    return 0
+    return result
+
+
+def measure_modes(console: Console, model: Model) -> list[Row] | None:
+    """Run every way of sharing and print the figures side by side; None when one failed."""
+    costs = CostTable.load()
+    found: dict[Sharing, list[Row]] = {}
+    for sharing in Sharing:
+        measured = run_job(console, model, "tb.bench.modes_job", str(sharing), modes.MODE_VARIABLE, modes.RESULT)
+        if measured is None:
+            return None
+        found[sharing] = modes.rows(sharing, measured, costs)
+    console.print(modes.table(found, costs))
+    version = Row("mode.costs.version", costs.version, "")
+    return [version, *(row for of_mode in found.values() for row in of_mode)]
+
+
+def run_job(console: Console, model: Model, module: str, name: str, variable: str, result: str) -> Any:
+    """One simulation process, which is told `name` in `variable`; what it left, None when it failed."""
+    folder = FOLDER / name
+    with console.status(f"measuring {name}"):
+        outcome = run_model(model, module, folder, seed=1, environment={variable: name})
+    if not outcome.passed:
+        print(f"FAILED: bench case {name}\nagain: {outcome.repeat}", file=sys.stderr)
+        return None
+    return pickle.loads((folder / result).read_bytes())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,42 @@
+"""The simulation process of one way of sharing. cocotb loads it; the environment names the way, the folder is its own."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import cocotb
+from cocotb.handle import SimHandleBase
+from cocotb.triggers import gather
+
+from hypervisor_model.costs import CostTable
+from hypervisor_model.hypervisor import MAX_PAYLOAD, MAX_READ
+from hypervisor_model.sharing import Sharing
+from sw.platform import CYCLE_NS
+from tb.bench.modes import MESSAGES, MODE_VARIABLE, REGISTERS, RESULT, ROUNDS, RUNS, STREAMS, ModeMeasurement
+from tb.bench.modes_run import Bench, Pair
+from tb.cosim.platform import HostConfig, RtlPlatform
+
+
+@cocotb.test
+async def measure(dut: SimHandleBase) -> None:
+    platform = RtlPlatform(dut, HostConfig(mps=MAX_PAYLOAD, mrrs=MAX_READ))
+
+    async def together(coroutines: list[Coroutine[Any, Any, None]]) -> None:
+        await gather(*coroutines)
+
+    def wire() -> list[tuple[int, bytes]]:
+        return [(frame.first_cycle * CYCLE_NS, frame.data) for frame in platform.wire_frames()]
+
+    bench = Bench(platform, together, cocotb.start_soon, wire)
+    pair = Pair(bench, Sharing(os.environ[MODE_VARIABLE]), CostTable.load())
+    await pair.build()
+    latency = {size: await pair.latency(size, ROUNDS) for size in MESSAGES}
+    streams = {size: await pair.stream(size, frames) for size, frames in STREAMS}
+    runs = RUNS if pair.sharing in REGISTERS else ()
+    registration = {pages: await pair.registration(pages, ROUNDS) for pages in runs}
+    await pair.close()
+    Path(RESULT).write_bytes(pickle.dumps(ModeMeasurement(latency, streams, registration)))
