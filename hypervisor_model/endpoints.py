@@ -17,7 +17,6 @@ from hypervisor_model.spaces.validated import ValidatedSpace
 from hypervisor_model.spaces.windows import WindowSpace
 from hypervisor_model.switch import SEND_ONLY, PortPolicy, SwitchConfig, SwitchTables, endpoint_mac
 from sw.abi.registers import (
-    Aperture,
     Completion,
     Form,
     Mode,
@@ -30,6 +29,7 @@ from sw.abi.registers import (
 from sw.guest.machine import ReceiveSetup
 from sw.platform import PAGE_SHIFT, Platform, PlatformTimeoutError
 from sw.xen.errno import Errno, HypercallError
+from sw.xen.myri import aperture_pages
 
 APERTURE_BAR: Final = 2
 CONTROL_BAR: Final = 4
@@ -177,13 +177,7 @@ class Endpoints:
     def aperture_pages(self, endpoint: Endpoint) -> list[tuple[int, int]]:
         """(page offset in the aperture, machine frame) of what the owner may touch."""
         base = (self._apertures + endpoint.number * self._stride) >> PAGE_SHIFT
-        pages = [Aperture.SEND_DOORBELL >> PAGE_SHIFT]
-        if endpoint.form is Form.PUSHED:
-            first = Aperture.SEND_RING >> PAGE_SHIFT
-            pages += range(first, first + (Aperture.SEND_RING_BYTES >> PAGE_SHIFT))
-        if endpoint.receive_form is Form.PUSHED:
-            pages += (Aperture.RX_SMALL_RING >> PAGE_SHIFT, Aperture.RX_BIG_RING >> PAGE_SHIFT)
-        return [(page, base + page) for page in pages]
+        return [(page, base + page) for page in aperture_pages(endpoint.form, endpoint.receive_form)]
 
     async def enable(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from sw.abi.registers import Mode
 from sw.guest.machine import EndpointGrant, GuestMachine
@@ -19,6 +20,50 @@ class DevicePagesError(RuntimeError):
     """Mapping or unmapping was refused: the message names endpoint, page and status."""
 
 
+class DeviceSpaceError(DevicePagesError):
+    """The endpoint's address space has no room for as many pages at once."""
+
+
+class DevicePage(NamedTuple):
+    """One page that an endpoint may reach."""
+
+    handle: int
+    reference: int
+    device_address: int
+
+
+async def map_pages(machine: GuestMachine, endpoint: int, gfns: Sequence[int], *, readonly: bool) -> list[DevicePage]:
+    """Grant pages and register them together. Raises `DevicePagesError`: then none is granted or mapped."""
+    references: list[int] = []
+    handles: list[int] = []
+    try:
+        for gfn in gfns:
+            references.append(await machine.kernel.grant_access(gfn, readonly=readonly))
+        mappings = await machine.hypercall.grant_map_run_to_device(endpoint, references, readonly=readonly)
+        handles += [mapping.handle for mapping in mappings if mapping.status is GrantStatus.OKAY]
+        for gfn, mapping in zip(gfns, mappings, strict=True):
+            if mapping.status is not GrantStatus.OKAY:
+                kind = DeviceSpaceError if mapping.status is GrantStatus.NO_DEVICE_SPACE else DevicePagesError
+                raise kind(f"endpoint {endpoint}: mapping page {gfn:#x} gave {mapping.status.name}")
+    except Exception:
+        await unmap_pages(machine, endpoint, handles, references)
+        raise
+    return [
+        DevicePage(mapping.handle, reference, mapping.device_address)
+        for reference, mapping in zip(references, mappings, strict=True)
+    ]
+
+
+async def unmap_pages(machine: GuestMachine, endpoint: int, handles: Sequence[int], references: Sequence[int]) -> None:
+    """Unmap in one call, then revoke the grants: no DMA reaches the pages on return. Raises `DevicePagesError`."""
+    statuses = await machine.hypercall.grant_unmap_from_device(handles)
+    if any(status is not GrantStatus.OKAY for status in statuses):
+        raise DevicePagesError(f"endpoint {endpoint}: unmapping its pages gave {statuses}")
+    for reference in references:
+        if not machine.kernel.end_access(reference):
+            raise DevicePagesError(f"endpoint {endpoint}: grant {reference} is still in use after unmap")
+
+
 class DevicePages:
     """Pages of one open endpoint."""
 
@@ -30,6 +75,7 @@ class DevicePages:
         """Handle and grant reference of each page, in order of mapping."""
         self.addresses: dict[int, int] = {}
         """GFN to device address."""
+        self._registered: dict[int, DevicePage] = {}
 
     async def map_run(self, count: int, *, readonly: bool, ring: bool = False) -> int:
         """Allocate and map `count` consecutive pages; the first GFN (0 when there are none).
@@ -58,15 +104,25 @@ class DevicePages:
         return gfn
 
     async def _map(self, pages: range, *, readonly: bool) -> None:
-        """Grant pages and register them together."""
-        machine, endpoint = self._machine, self._grant.endpoint
-        references = [await machine.kernel.grant_access(page, readonly=readonly) for page in pages]
-        mappings = await machine.hypercall.grant_map_run_to_device(endpoint, references, readonly=readonly)
-        for page, reference, mapping in zip(pages, references, mappings, strict=True):
-            if mapping.status is not GrantStatus.OKAY:
-                raise DevicePagesError(f"endpoint {endpoint}: mapping page {page:#x} gave {mapping.status.name}")
-            self.mappings.append((mapping.handle, reference))
-            self.addresses[page] = mapping.device_address
+        mapped = await map_pages(self._machine, self._grant.endpoint, pages, readonly=readonly)
+        for page, (handle, reference, address) in zip(pages, mapped, strict=True):
+            self.mappings.append((handle, reference))
+            self.addresses[page] = address
+
+    async def register(self, pages: Sequence[int]) -> None:
+        """Let the endpoint read pages that the kernel has already. Raises `DevicePagesError`."""
+        mapped = await map_pages(self._machine, self._grant.endpoint, pages, readonly=True)
+        for page, entry in zip(pages, mapped, strict=True):
+            self._registered[page] = entry
+            self.addresses[page] = entry.device_address
+
+    async def deregister(self, pages: Sequence[int]) -> None:
+        """Undo `register`."""
+        entries = [self._registered.pop(page) for page in pages]
+        for page in pages:
+            del self.addresses[page]
+        handles, references = [entry.handle for entry in entries], [entry.reference for entry in entries]
+        await unmap_pages(self._machine, self._grant.endpoint, handles, references)
 
     async def _map_large(self, count: int, *, readonly: bool) -> int:
         """Windows are few: one of 2 MiB for each 512 pages."""
@@ -82,13 +138,9 @@ class DevicePages:
 
     async def release(self) -> None:
         """Unmap everything, revoke the grants, free the pages. The endpoint must be disabled."""
-        number = self._grant.endpoint
-        statuses = await self._machine.hypercall.grant_unmap_from_device([handle for handle, _ in self.mappings])
-        if any(status is not GrantStatus.OKAY for status in statuses):
-            raise DevicePagesError(f"endpoint {number}: unmapping its pages gave {statuses}")
-        for _, reference in self.mappings:
-            if not self._machine.kernel.end_access(reference):
-                raise DevicePagesError(f"endpoint {number}: grant {reference} is still in use after unmap")
+        await self.deregister(list(self._registered))
+        handles, references = [handle for handle, _ in self.mappings], [reference for _, reference in self.mappings]
+        await unmap_pages(self._machine, self._grant.endpoint, handles, references)
         for gfn, count in self._runs:
             self._machine.kernel.free_pages(gfn, count)
         self.mappings.clear()

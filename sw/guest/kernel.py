@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sw.guest.device_pages import DevicePages
 from sw.guest.events import GuestEvents
 from sw.guest.grant_table import GuestGrants
-from sw.guest.machine import GuestMachine
+from sw.guest.machine import EndpointCalls, EndpointGrant, GuestMachine
 from sw.xen.xen import DOMID_CONTROL
 
 
@@ -74,6 +75,17 @@ class GuestKernel:
     def end_reference(self, reference: int) -> bool:
         """Revoke a grant and keep its reference; False while the hypervisor still uses it."""
         return self.grants.revoke(reference)
+
+    # --- endpoints of the kernel's own -----------------------------------------------------------
+
+    @property
+    def endpoints(self) -> EndpointCalls:
+        """Their calls: hypercalls."""
+        return self._machine.hypercall
+
+    def device_pages(self, grant: EndpointGrant) -> DevicePages:
+        """Their memory: none yet."""
+        return DevicePages(self._machine, grant)
 
     # --- events ----------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """What a guest sees of its machine: memory and MMIO by guest-physical address, time, hypercalls.
 
-`hypervisor_model.domains.Domain` implements it. Guest code knows this protocol and nothing below it.
+`hypervisor_model.domains.Domain` implements it. Guest code knows this protocol and nothing below it. The driver of an
+endpoint knows less, `DriverMachine`, so that it runs in a process of the guest as well (`sw.guest.process`).
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sw.abi.registers import Mode
+from sw.abi.registers import Form, Mode
 from sw.platform import Signal
 from sw.xen.grant_table import GrantStatus
+from sw.xen.myri import ValidatedRing
 from sw.xen.xen import DOMID_CONTROL
 
 if TYPE_CHECKING:
@@ -95,7 +97,85 @@ class GuestMemory(Protocol):
         ...
 
 
-class Kernel(Protocol):
+class EndpointCalls(Protocol):
+    """Calls for an endpoint, as `GuestHypercalls` has them: hypercalls of a kernel, system calls of a process."""
+
+    async def endpoint_allocate(self, form: Form, receive_form: Form | None = None) -> EndpointGrant: ...
+
+    async def endpoint_enable(
+        self,
+        endpoint: int,
+        send_log2: int,
+        cq_log2: int,
+        send_base: int,
+        cq_base: int,
+        receive: ReceiveSetup | None = None,
+    ) -> None: ...
+
+    async def endpoint_disable(self, endpoint: int) -> None: ...
+
+    async def endpoint_release(self, endpoint: int) -> None: ...
+
+    async def endpoint_rss(self, endpoint: int, key: bytes, table: Sequence[int]) -> None: ...
+
+    async def endpoint_moderation(self, endpoint: int, ns: int, frames: int) -> None: ...
+
+    async def endpoint_multicast(self, endpoint: int, group: bytes, *, join: bool) -> bool: ...
+
+    async def endpoint_filter(self, endpoint: int, *, promiscuous: bool, all_multicast: bool) -> None: ...
+
+    async def endpoint_statistics(self, endpoint: int) -> dict[str, int]: ...
+
+    def endpoint_enqueue(self, endpoint: int, ring: ValidatedRing, entries: bytes) -> int: ...
+
+    async def endpoint_retire(self, endpoint: int) -> None: ...
+
+
+class DeviceMemory(Protocol):
+    """Pages that one open endpoint may reach, by the page numbers of whoever drives it."""
+
+    @property
+    def addresses(self) -> dict[int, int]:
+        """Page to device address."""
+        ...
+
+    async def map_run(self, count: int, *, readonly: bool, ring: bool = False) -> int:
+        """Allocate and register `count` consecutive pages; the first one (0 when there are none).
+
+        `ring`: the device, too, must see consecutive addresses, and reaches the pages by itself.
+        """
+        ...
+
+    async def register(self, pages: Sequence[int]) -> None:
+        """Let the endpoint read pages that their owner has already: all or none, consecutive for a device that can.
+
+        Raises `DeviceSpaceError` when the endpoint's address space has no room.
+        """
+        ...
+
+    async def deregister(self, pages: Sequence[int]) -> None:
+        """Undo `register`, in one call for all of them: on return no DMA reaches the pages by it."""
+        ...
+
+    async def release(self) -> None:
+        """Deregister everything, free what `map_run` allocated. The endpoint must be disabled."""
+        ...
+
+
+class DriverKernel(Protocol):
+    """What the driver of an endpoint asks of the kernel that it runs in, or on."""
+
+    @property
+    def endpoints(self) -> EndpointCalls: ...
+
+    def device_pages(self, grant: EndpointGrant) -> DeviceMemory: ...
+
+    async def bind_interrupt(self, endpoint: int, handler: Callable[[], None]) -> int: ...
+
+    async def unbind_interrupt(self, port: int) -> None: ...
+
+
+class Kernel(DriverKernel, Protocol):
     """Services of the guest's own kernel that drivers use."""
 
     def allocate_pages(self, count: int) -> int: ...
@@ -118,20 +198,42 @@ class Kernel(Protocol):
 
     def end_reference(self, reference: int) -> bool: ...
 
-    async def bind_interrupt(self, endpoint: int, handler: Callable[[], None]) -> int: ...
-
-    async def unbind_interrupt(self, port: int) -> None: ...
-
     async def bind_event(self, port: int, handler: Callable[[], None], *, vcpu: int = 0) -> None: ...
 
     async def unbind_event(self, port: int) -> None: ...
 
 
-class GuestMachine(Protocol):
-    """One virtual machine as its software sees it."""
+class DriverMachine(Protocol):
+    """What the driver of an endpoint runs on: a virtual machine, or a process by its own addresses."""
 
     @property
     def memory(self) -> GuestMemory: ...
+
+    @property
+    def kernel(self) -> DriverKernel: ...
+
+    def now(self) -> int: ...
+
+    def spend(self, operation: str, count: int = 1) -> None:
+        """Software does something `count` times that takes time: `operation` is an entry of the cost table.
+
+        The time passes at the next call that sleeps. `KeyError` for an operation without an entry.
+        """
+        ...
+
+    def mmio_write(self, gpa: int, data: bytes) -> None: ...
+
+    async def mmio_read(self, gpa: int, size: int) -> bytes: ...
+
+    async def sleep(self, ns: int) -> None: ...
+
+    async def monitor(self, gpa: int, expected: bytes, mask: bytes, timeout_ns: int) -> bool: ...
+
+    def signal(self) -> Signal: ...
+
+
+class GuestMachine(DriverMachine, Protocol):
+    """One virtual machine as its software sees it."""
 
     async def vmcall(self, number: int, *arguments: int) -> int:
         """Enter the hypervisor by number (`sw.xen.xen.Hypercall`): 0 or more, or a negative `sw.xen.errno.Errno`."""
@@ -161,22 +263,3 @@ class GuestMachine(Protocol):
     def ram(self) -> range:
         """GFNs of the guest's memory."""
         ...
-
-    def now(self) -> int: ...
-
-    def spend(self, operation: str, count: int = 1) -> None:
-        """Software does something `count` times that takes time: `operation` is an entry of the cost table.
-
-        The time passes at the next call that sleeps. `KeyError` for an operation without an entry.
-        """
-        ...
-
-    def mmio_write(self, gpa: int, data: bytes) -> None: ...
-
-    async def mmio_read(self, gpa: int, size: int) -> bytes: ...
-
-    async def sleep(self, ns: int) -> None: ...
-
-    async def monitor(self, gpa: int, expected: bytes, mask: bytes, timeout_ns: int) -> bool: ...
-
-    def signal(self) -> Signal: ...

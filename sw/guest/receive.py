@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 
 from sw.abi.registers import Aperture, Form, ReceiveBuffer, ReceiveCompletion
 from sw.guest.checksum import verify_transport
-from sw.guest.device_pages import DevicePages
-from sw.guest.machine import GuestMachine, ReceiveSetup
+from sw.guest.machine import DeviceMemory, DriverMachine, ReceiveSetup
 from sw.platform import PAGE_SHIFT, PAGE_SIZE
 from sw.xen.myri import ValidatedRing
 
@@ -117,7 +116,7 @@ class BufferRing:
     """One ring of receive buffers. Buffer n always stands in slot n: it is posted again as soon as it is empty."""
 
     def __init__(
-        self, machine: GuestMachine, form: Form, entries: int, size: int, validated: tuple[int, ValidatedRing] | None
+        self, machine: DriverMachine, form: Form, entries: int, size: int, validated: tuple[int, ValidatedRing] | None
     ) -> None:
         """`size` in bytes, what one buffer holds with its pad. `validated`: endpoint and ring of that mode."""
         self._machine = machine
@@ -143,7 +142,7 @@ class BufferRing:
         self.posts = 0
         """Times that buffers were handed over."""
 
-    async def map(self, pages: DevicePages) -> None:
+    async def map(self, pages: DeviceMemory) -> None:
         """Allocate the buffers, and the ring if it lies in memory."""
         per_page = PAGE_SIZE // self._stride
         first = await pages.map_run(-(-self.entries // per_page), readonly=False)
@@ -207,7 +206,7 @@ class BufferRing:
         size = ReceiveBuffer.BYTES
         slots = [(self.posted + n & self.entries - 1) * size for n in range(count)]
         entries = b"".join(self._slots[at : at + size] for at in slots)
-        done = self._machine.hypercall.endpoint_enqueue(endpoint, ring, entries)
+        done = self._machine.kernel.endpoints.endpoint_enqueue(endpoint, ring, entries)
         self.starved = done < count
         return done
 
@@ -237,7 +236,7 @@ class ReceiveCounts:
 class Receiver:
     """Receive side of one open endpoint. One user at a time."""
 
-    def __init__(self, machine: GuestMachine, config: ReceiveConfig, validated: int | None = None) -> None:
+    def __init__(self, machine: DriverMachine, config: ReceiveConfig, validated: int | None = None) -> None:
         """`validated`: the endpoint's number, in that mode."""
         self._machine = machine
         self._validated = validated
@@ -257,7 +256,7 @@ class Receiver:
         self._running = False
         self.counts = ReceiveCounts(queue_frames=[0] * config.queues)
 
-    async def map(self, pages: DevicePages) -> ReceiveSetup:
+    async def map(self, pages: DeviceMemory) -> ReceiveSetup:
         """Allocate and map buffers and rings; what the hypervisor is to program."""
         config = self.config
         for ring in self.rings():
@@ -338,7 +337,7 @@ class Receiver:
     async def replenish(self) -> None:
         """Post what `poll` could not: the hypervisor unpins used buffers first (VALIDATED; else nothing to do)."""
         if self._validated is not None and any(ring.starved for ring in self.rings()):
-            await self._machine.hypercall.endpoint_retire(self._validated)
+            await self._machine.kernel.endpoints.endpoint_retire(self._validated)
             for ring in self.rings():
                 ring.refill()
 

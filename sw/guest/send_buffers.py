@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sw.guest.machine import GuestMachine
+from sw.guest.machine import DriverMachine
 from sw.platform import PAGE_SHIFT, PAGE_SIZE
 
 Piece = tuple[int, int]
@@ -12,7 +12,7 @@ Piece = tuple[int, int]
 class SendBuffers:
     """Ring allocation over consecutive guest pages: placed in order, freed in order of completion."""
 
-    def __init__(self, machine: GuestMachine, gfn: int, pages: int, alignment: int) -> None:
+    def __init__(self, machine: DriverMachine, gfn: int, pages: int, alignment: int) -> None:
         """`alignment` in bytes, a power of two: where each frame starts."""
         self._pages = [machine.memory.page(gfn + n) for n in range(pages)]
         self.base = gfn << PAGE_SHIFT

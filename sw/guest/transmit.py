@@ -10,7 +10,7 @@ from typing import Final
 
 from sw.abi.registers import Completion, SendDescriptor, Status
 from sw.guest.checksum import insert_checksum
-from sw.guest.machine import GuestMachine
+from sw.guest.machine import DriverMachine
 from sw.guest.send_buffers import Piece, SendBuffers
 from sw.guest.tso import tso_chain
 from sw.platform import PAGE_SHIFT, PAGE_SIZE, PlatformTimeoutError
@@ -85,7 +85,7 @@ class Transmitter:
 
     def __init__(
         self,
-        machine: GuestMachine,
+        machine: DriverMachine,
         form: SendForm,
         ring_entries: int,
         cq_entries: int | None,
@@ -240,7 +240,7 @@ class Transmitter:
         if self.form is SendForm.FETCHED and self._rung != self._producer:
             if self._batch:
                 batch, self._batch = bytes(self._batch), bytearray()
-                done = self._machine.hypercall.endpoint_enqueue(self.endpoint, ValidatedRing.SEND, batch)
+                done = self._machine.kernel.endpoints.endpoint_enqueue(self.endpoint, ValidatedRing.SEND, batch)
                 if done * _SLOT != len(batch):
                     raise NicError(f"endpoint {self.endpoint}: {done} of {len(batch) // _SLOT} descriptors found room")
             self._rung = self._producer
@@ -348,7 +348,7 @@ class Transmitter:
     async def _retire(self) -> None:
         """Have the hypervisor unpin what has completed (VALIDATED): its slots are free again."""
         consumer = self._consumer
-        await self._machine.hypercall.endpoint_retire(self.endpoint)
+        await self._machine.kernel.endpoints.endpoint_retire(self.endpoint)
         self._retired = consumer
         if not self.halted and self._has_room(consumer):
             self._stopped = False

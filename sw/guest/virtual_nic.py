@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sw.abi.registers import Aperture, Form, Mode, Status
-from sw.guest.device_pages import DevicePages
-from sw.guest.machine import EndpointGrant, GuestMachine
+from sw.guest.machine import DeviceMemory, DriverMachine, EndpointGrant
 from sw.guest.receive import (
     BUDGET,
     RSS_KEY,
@@ -43,7 +42,7 @@ class VirtualNic(Transmitter):
 
     def __init__(
         self,
-        machine: GuestMachine,
+        machine: DriverMachine,
         form: SendForm,
         ring_entries: int = 256,
         *,
@@ -101,16 +100,16 @@ class VirtualNic(Transmitter):
         """Allocate an endpoint, grant and map rings and buffers, enable. Raises `NicError` when refused."""
         if self._endpoint is not None:
             raise NicError(f"endpoint {self._endpoint.endpoint} is open already")
-        machine, hypercall = self._machine, self._machine.hypercall
+        machine, calls = self._machine, self._machine.kernel.endpoints
         config = self._receive_config
         fetched = self.form is SendForm.FETCHED
-        grant = await hypercall.endpoint_allocate(
+        grant = await calls.endpoint_allocate(
             Form.FETCHED if fetched else Form.PUSHED, config.form if config is not None else None
         )
         self._endpoint = grant
         self._validated = grant.mode is Mode.VALIDATED
         self._reset_transmit()
-        self._pages = DevicePages(machine, grant)
+        self._pages = machine.kernel.device_pages(grant)
         ring, cq, buffers = await self._map_transmit(self._pages, fetched=fetched)
         self._buffers = SendBuffers(machine, buffers, self._buffer_pages, self._buffer_alignment)
         self._inline_max = grant.inline_max
@@ -122,10 +121,10 @@ class VirtualNic(Transmitter):
             setup = await self._receiver.map(self._pages)
             if config.queues > 1:
                 table = [n % config.queues for n in range(RSS_TABLE_ENTRIES)]
-                await hypercall.endpoint_rss(grant.endpoint, RSS_KEY, table)
+                await calls.endpoint_rss(grant.endpoint, RSS_KEY, table)
             if config.interrupts:
                 self._port = await machine.kernel.bind_interrupt(grant.endpoint, self._receiver.interrupt)
-        await hypercall.endpoint_enable(
+        await calls.endpoint_enable(
             grant.endpoint,
             self._ring.bit_length() - 1,
             self._cq.bit_length() - 1,
@@ -142,22 +141,22 @@ class VirtualNic(Transmitter):
     async def close(self) -> None:
         """Disable the endpoint, unmap and revoke every grant, free the pages. What is in flight is lost."""
         grant = self._opened()
-        hypercall = self._machine.hypercall
+        calls = self._machine.kernel.endpoints
         self._stopped = True
         if self._receiver is not None:
             self._receiver.stop()
-        await hypercall.endpoint_disable(grant.endpoint)
+        await calls.endpoint_disable(grant.endpoint)
         if self._port:
             await self._machine.kernel.unbind_interrupt(self._port)
             self._port = 0
         await self._pages.release()
-        await hypercall.endpoint_release(grant.endpoint)
+        await calls.endpoint_release(grant.endpoint)
         self._endpoint = None
         self._receiver = None
         self._groups.clear()
         self._promiscuous = self._all_multicast = False
 
-    async def _map_transmit(self, pages: DevicePages, *, fetched: bool) -> tuple[int, int, int]:
+    async def _map_transmit(self, pages: DeviceMemory, *, fetched: bool) -> tuple[int, int, int]:
         """Send ring (0 when it is pushed), completion ring and buffers: their first GFNs."""
         memory = self._machine.memory
         ring_pages = self.ring_bytes // PAGE_SIZE if fetched else 0
@@ -206,11 +205,11 @@ class VirtualNic(Transmitter):
 
     async def set_moderation(self, ns: int, frames: int = 0) -> None:
         """Interrupt `ns` after the first completion or with the `frames`-th (0: by time alone); `ns` 0: at once."""
-        await self._machine.hypercall.endpoint_moderation(self.endpoint, ns, frames)
+        await self._machine.kernel.endpoints.endpoint_moderation(self.endpoint, ns, frames)
 
     async def set_rss(self, key: bytes, table: Sequence[int]) -> None:
         """Hash key (40 bytes) and indirection table (128 queue numbers)."""
-        await self._machine.hypercall.endpoint_rss(self.endpoint, key, table)
+        await self._machine.kernel.endpoints.endpoint_rss(self.endpoint, key, table)
 
     async def set_promiscuous(self, on: bool) -> None:
         """Receive every frame; raises `HypercallError` unless the domain is privileged."""
@@ -221,14 +220,14 @@ class VirtualNic(Transmitter):
 
         Errors of the hypercalls other than a full table are raised.
         """
-        hypercall = self._machine.hypercall
+        calls = self._machine.kernel.endpoints
         wanted = set(groups)
         for group in sorted(self._groups - wanted):
-            await hypercall.endpoint_multicast(self.endpoint, group, join=False)
+            await calls.endpoint_multicast(self.endpoint, group, join=False)
             self._groups.remove(group)
         fits = True
         for group in sorted(wanted - self._groups):
-            if not await hypercall.endpoint_multicast(self.endpoint, group, join=True):
+            if not await calls.endpoint_multicast(self.endpoint, group, join=True):
                 fits = False
                 break
             self._groups.add(group)
@@ -237,7 +236,7 @@ class VirtualNic(Transmitter):
         return fits
 
     async def _filter(self, promiscuous: bool, all_multicast: bool) -> None:
-        await self._machine.hypercall.endpoint_filter(
+        await self._machine.kernel.endpoints.endpoint_filter(
             self.endpoint, promiscuous=promiscuous, all_multicast=all_multicast
         )
         self._promiscuous, self._all_multicast = promiscuous, all_multicast
@@ -264,6 +263,6 @@ class VirtualNic(Transmitter):
             result["rx_buffer_posts"] = self._receiver.buffer_posts
             for queue, frames in enumerate(counts.queue_frames):
                 result[f"rx_queue_{queue}_packets"] = frames
-        for name, value in (await self._machine.hypercall.endpoint_statistics(self.endpoint)).items():
+        for name, value in (await self._machine.kernel.endpoints.endpoint_statistics(self.endpoint)).items():
             result[f"nic_{name}" if name in result else name] = value
         return result

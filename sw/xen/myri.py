@@ -9,6 +9,9 @@ import struct
 from enum import IntEnum, IntFlag
 from typing import Final
 
+from sw.abi.registers import Aperture, Form
+from sw.platform import PAGE_SHIFT
+
 
 class MyriOp(IntEnum):
     """Sub-operations of myri_op."""
@@ -48,6 +51,17 @@ class ValidatedRing(IntEnum):
     SEND = 0
     SMALL = 1
     BIG = 2
+
+
+def aperture_pages(form: Form, receive_form: Form | None) -> list[int]:
+    """Pages of its aperture that an endpoint's owner gets: the doorbells, and the windows of rings that it pushes."""
+    pages = [Aperture.SEND_DOORBELL >> PAGE_SHIFT]
+    if form is Form.PUSHED:
+        first = Aperture.SEND_RING >> PAGE_SHIFT
+        pages += range(first, first + (Aperture.SEND_RING_BYTES >> PAGE_SHIFT))
+    if receive_form is Form.PUSHED:
+        pages += (Aperture.RX_SMALL_RING >> PAGE_SHIFT, Aperture.RX_BIG_RING >> PAGE_SHIFT)
+    return pages
 
 
 SEND_ONLY: Final = 0xFF
