@@ -9,6 +9,7 @@ import pytest
 
 from hypervisor_model.faults import DomainCrashedError, GuestFaultError
 from sw.abi.registers import Form, NicControl, Status
+from sw.guest.device_pages import DevicePages
 from sw.guest.virtual_nic import NicHaltedError, SendForm, VirtualNic
 from sw.xen.errno import HypercallError
 from tb.ethernet import on_line
@@ -242,6 +243,7 @@ def test_send_ring_that_cannot_be_read_halts_the_endpoint_only() -> None:
         await nic.open()
         await other.open()
         # the driver's first mapping is its send ring
+        assert isinstance(nic._pages, DevicePages)
         await dom.hypercall.grant_unmap_from_device([nic._pages.mappings.pop(0)[0]])
         assert nic.send(b"x" * 60)
         with pytest.raises(NicHaltedError, match="endpoint 0 halted with 1 frames in flight"):
