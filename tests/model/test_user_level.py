@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from hypervisor_model.domains import Domain
+from hypervisor_model.faults import DomainCrashedError
 from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.spaces.iommu import IommuSpace
 from hypervisor_model.spaces.windows import WindowSpace
@@ -22,6 +23,7 @@ from sw.xen.errno import Errno
 from tb.ethernet import on_line
 from tests.model.model_support import PAGE, WAIT_NS, RawCompletion, descriptor, frames_of, machine, send_all
 from tests.model.receive_support import PEER, collect, frame, wire
+from tests.xen.cpu_support import scheduler_of, timed_machine
 
 MODES = [Mode.IOMMU, Mode.WINDOWS]
 PAYLOAD = bytes(range(200))
@@ -412,6 +414,37 @@ def test_frame_with_a_neighbour_process_s_address_is_spoofed() -> None:
     assert a.completions[Status.SPOOFED] == 1 and a.completions[Status.OK] == 1 and len(platform.frames) == 1
 
 
+def test_refused_registration_leaves_nothing() -> None:
+    platform, hv = machine()
+    dom = hv.create_domain("guest", 400, mode=Mode.WINDOWS)
+    process = Process(dom, "app")
+
+    async def run() -> None:
+        calls = process.kernel.endpoints
+        grant = await calls.endpoint_allocate(Form.PUSHED)
+        address = await process.allocate(300 * PAGE)
+        pages = [address // PAGE + n for n in range(300)]
+        made = [await calls.register(grant.endpoint, some, readonly=True) for some in (pages[:128], pages[128:256])]
+        numbers = [number for some in made for number, _ in some]
+        before = belongings(hv, [dom])
+        for some in (pages[:1], pages[256:], pages[:1] * 3):
+            with pytest.raises(SystemCallError, match="NO_DEVICE_SPACE") as caught:
+                await calls.register(grant.endpoint, some, readonly=True)
+            assert caught.value.errno is Errno.ENOSPC
+        assert belongings(hv, [dom]) == before
+        await calls.deregister(grant.endpoint, numbers)
+        await process.free(address)
+        # closed, its aperture is gone
+        process.mmio_write(grant.aperture, bytes(4))
+        await calls.endpoint_release(grant.endpoint)
+        with pytest.raises(SegmentationFaultError):
+            process.mmio_write(grant.aperture, bytes(4))
+        with pytest.raises(SystemCallError, match="not open"):
+            await calls.endpoint_disable(grant.endpoint)
+
+    platform.run(run())
+
+
 # --- death -----------------------------------------------------------------------------------------
 
 
@@ -560,6 +593,73 @@ def test_death_in_the_middle_of_each_step_of_open() -> None:
     platform.run(run())
 
 
+def test_whatever_it_waits_for_a_process_that_ended_does_not_go_on() -> None:
+    platform, hv = machine()
+    dom = hv.create_domain("guest", 128)
+    raw = Raw(Process(dom, "app"))
+    process = raw.process
+    ended: list[tuple[str, int]] = []
+
+    async def waits(name: str, call: Awaitable[object]) -> None:
+        with pytest.raises(ProcessEndedError):
+            await call
+        ended.append((name, platform.now()))
+
+    async def run() -> None:
+        await raw.open()
+        signal = process.signal()
+        for name, call in {
+            "system call": process.kernel.endpoints.endpoint_statistics(raw.number),
+            "mmio": process.mmio_read(raw.grant.aperture, 4),
+            "monitor": process.monitor(raw.cq, b"\xff", b"\xff", 50_000),
+            "signal": signal.wait(WAIT_NS),
+            "sleep": process.sleep(60_000),
+        }.items():
+            platform.start(waits(name, call))
+        await platform.sleep(10)
+        start = platform.now()
+        task = platform.start(process.exit())
+        await platform.sleep(10)
+        # under way, and already without address space
+        assert not task.done and hv.endpoints.of_domain(dom.domid) != []
+        for address in (raw.buffer, raw.cq):
+            with pytest.raises(SegmentationFaultError):
+                process.memory.read(address, 1)
+        with pytest.raises(ProcessEndedError):
+            process.mmio_write(raw.grant.aperture, bytes(4))
+        await platform.sleep(100_000)
+        assert task.done
+        when = {name: time - start for name, time in ended}
+        assert set(when) == {"system call", "mmio", "monitor", "signal", "sleep"}
+        assert when["signal"] == 0 and when["monitor"] < 60_000
+
+    platform.run(run())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_memory_of_the_dead_is_free_only_when_no_dma_reaches_it(mode: Mode) -> None:
+    platform, hv = machine()
+    dom = hv.create_domain("guest", 64, mode=mode)
+    dead, heir = Raw(Process(dom, "dead")), Process(dom, "heir")
+
+    async def run() -> None:
+        await dead.open()
+        # all but a few pages are its
+        await dead.process.allocate((dom.kernel.longest_run() - 2) * PAGE)
+        platform.start(dead.process.exit())
+        tries = 0
+        while True:
+            try:
+                await heir.allocate(8 * PAGE)
+                break
+            except SystemCallError:
+                tries += 1
+                await platform.sleep(20)
+        assert tries > 10 and hv.endpoints.of_domain(dom.domid) == []
+
+    platform.run(run())
+
+
 def test_number_of_an_endpoint_stays_its_own_while_a_call_names_it() -> None:
     platform, hv = machine()
     dom = hv.create_domain("guest", 128)
@@ -581,5 +681,63 @@ def test_number_of_an_endpoint_stays_its_own_while_a_call_names_it() -> None:
         await platform.gather([note(calls.endpoint_release(raw.number)), note(calls.endpoint_disable(raw.number))])
         assert results == [Errno.ENODEV, None]
         assert hv.endpoints.of_domain(1) == []
+
+    platform.run(run())
+
+
+# --- as part of its guest --------------------------------------------------------------------------
+
+
+def test_time_of_system_calls_is_the_guest_s() -> None:
+    platform, hv = timed_machine(syscall=250)
+    dom = hv.create_domain("guest", 512)
+    process = Process(dom, "app")
+    nic = nic_of(process)
+    accounts = scheduler_of(hv).accounts
+
+    def account(operation: str) -> int:
+        """Picoseconds."""
+        return accounts.total(domid=dom.domid, operation=operation)
+
+    async def run() -> None:
+        await nic.open()
+        await process.sleep(1)
+        assert process.system_calls > 10
+        assert account("syscall") == process.system_calls * 250_000
+        before = account("syscall"), account("hypercall"), account("exit"), account("page_registration")
+        await send_all(nic, [frame(random.Random(n), PEER, 200, source=nic.mac) for n in range(50)])
+        assert (account("syscall"), account("hypercall"), account("exit"), account("page_registration")) == before
+        # 60 ns for a frame's descriptor, by the table
+        assert account("descriptor_build") >= 50 * 60_000
+
+    platform.run(run())
+    assert len(platform.frames) == 50
+
+
+def test_guest_that_is_destroyed_takes_its_processes_with_it() -> None:
+    platform, hv = machine()
+    dom, other = hv.create_domain("guest", 512), nic_of(hv.create_domain("other", 512))
+    processes = [Process(dom, name) for name in ("a", "b")]
+    ended: list[str] = []
+
+    async def life(process: Process) -> None:
+        nic = nic_of(process)
+        with pytest.raises(DomainCrashedError):
+            await nic.open()
+            while True:
+                while not nic.send(frame(random.Random(1), other.mac, 500, source=nic.mac)):
+                    await nic.wait_for_room(WAIT_NS)
+                await process.sleep(500)
+        ended.append(process.name)
+
+    async def run() -> None:
+        await other.open()
+        for process in processes:
+            platform.start(life(process))
+        await platform.sleep(100_000)
+        await hv.destroy_domain(dom.domid)
+        assert hv.leaks(dom.domid) == []
+        await platform.sleep(WAIT_NS)
+        assert sorted(ended) == ["a", "b"] and other.poll() != []
 
     platform.run(run())
