@@ -99,7 +99,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(STEPS, st.integers(4, 8), st.integers(1, 4), st.integers(2, PAGES), st.sampled_from([Mode.IOMMU, Mode.WINDOWS]))
 def test_against_the_oracle(
     steps: list[tuple[str, list[int]]], limit: int, batch: int, room: int, mode: Mode
