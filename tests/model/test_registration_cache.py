@@ -95,6 +95,7 @@ STEPS = st.lists(
         st.sampled_from(["acquire", "acquire", "release", "release", "invalidate"]),
         st.lists(st.integers(0, PAGES - 1), min_size=1, max_size=4, unique=True),
     ),
+    min_size=10,
     max_size=40,
 )
 
@@ -183,6 +184,22 @@ def test_run_is_cut_where_windows_are_free_but_not_side_by_side() -> None:
             await cache.acquire(list(range(129)))
         await cache.acquire(extra[4:])
         assert cache.pages == extra[1:]
+
+    platform.run(run())
+
+
+def test_as_many_go_as_a_frame_needs_even_if_a_batch_is_less() -> None:
+    platform, hv = machine()
+    dom = hv.create_domain("guest", 32)
+
+    async def run() -> None:
+        grant = await dom.hypercall.endpoint_allocate(Form.PUSHED)
+        cache = RegistrationCache(DevicePages(dom, grant), limit=4, batch=1)
+        first = dom.kernel.allocate_pages(7)
+        await cache.acquire([first + n for n in range(4)])
+        cache.release([first + n for n in range(4)])
+        await cache.acquire([first + n for n in range(4, 7)])
+        assert cache.pages == [first + n for n in range(3, 7)] and cache.counts.evictions == 3
 
     platform.run(run())
 
