@@ -8,7 +8,7 @@ from hypervisor_model.sharing import Sharing
 from tb.model.platform import ModelPlatform
 from tests.system.life import Outcome, Scene
 
-ROUNDS = 8
+ROUNDS = 4
 
 
 @pytest.mark.parametrize("sharing", list(Sharing))
