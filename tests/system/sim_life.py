@@ -20,3 +20,5 @@ async def run(dut: SimHandleBase) -> None:
     platform = RtlPlatform(dut, HostConfig(seed=seed, peer_pause=True))
     outcome = await Scene(platform, cocotb.start_soon, Sharing(job["sharing"]), seed).play(job["rounds"])
     cocotb.log.info("%s", outcome)
+    assert sum(outcome.lives.values()) == job["rounds"]
+    outcome.check_share()
