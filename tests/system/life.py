@@ -229,6 +229,7 @@ class Scene:
         self.wire = Sink("wire", self.macs, WIRE)
         for number in range(SIBLINGS):
             self.siblings.append(await self.open(number))
+        self.clean = await self.holdings()
         visitor = await self.open(VISITOR)
         await self.end(visitor, End.CLOSE)
 
@@ -383,7 +384,7 @@ class Scene:
 
         Whether frames for the dead leave by the wire is looked at once in mode split: its uplink queue is 600 us long.
         """
-        before = await self.holdings()
+        before = self.clean
         tenant = await self.visit(self.rng.randint(15_000, 40_000))
         domid = tenant.guest.domain.domid if tenant.guest is not None else None
         frames = self.hv.frames.owned(domid) if domid is not None else []
