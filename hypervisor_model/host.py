@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from hypervisor_model.dom0.netback_transmit import TxMode
 from hypervisor_model.dom0.uplink import Uplink
 from hypervisor_model.dom0.vif import VifDrivers
 from hypervisor_model.domains import Domain
+from hypervisor_model.faults import DomainCrashedError
 from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.sharing import Sharing
 from hypervisor_model.switch import PortPolicy, endpoint_mac
@@ -153,23 +155,29 @@ class Host:
             )
         await driver.open()
         if isinstance(driver, NetFront):
-            self._start(driver.run())
+            self._start(self._live(driver.run()))
         guest = Guest(domain, store, driver, config, handle, port, control_port, ring, ring_handle)
         self.guests[domain.domid] = guest
         return guest
 
     async def remove_guest(self, guest: Guest) -> bool:
         """Unplug the device of a guest that has closed it, and forget the guest in xenstore. True: all in order."""
+        orderly = await self.tools.network_detach(guest.domain.domid, guest.config.kind, guest.handle)
+        orderly &= await self._disconnect_store(guest)
+        await self.tools.destroy_domain(guest.domain.domid)
+        return orderly and guest.domain.kernel.end_access(guest.ring[1])
+
+    async def bury_guest(self, guest: Guest) -> bool:
+        """What `xl destroy` does to a guest that runs, has crashed or has shut down. True: all in order.
+
+        Order of libxl: it stands still, its devices are taken from the back ends, it is destroyed, and xenstore lets go of it.
+        """
         domid = guest.domain.domid
-        orderly = await self.tools.network_detach(domid, guest.config.kind, guest.handle)
-        self.daemon.release(domid)
+        if not guest.domain.stopped:
+            guest.domain.pause()
         await self.tools.destroy_domain(domid)
-        _, reference, control_gfn = guest.ring
-        await self.control.kernel.unbind_event(guest.control_port)
-        [status] = await self.control.hypercall.grant_unmap([(control_gfn, guest.ring_handle)])
-        self._foreign.give(control_gfn)
-        del self.guests[domid]
-        return orderly and status is GrantStatus.OKAY and guest.domain.kernel.end_access(reference)
+        await self._hv.destroy_domain(domid)
+        return await self._disconnect_store(guest)
 
     async def drain(self, timeout_ns: int) -> None:
         """Until the control domain has sent what guests have handed over (mode split). Raises `PlatformTimeoutError`."""
@@ -188,6 +196,23 @@ class Host:
         self._bus.stop()
         if self._uplink is not None:
             await self._uplink.close()
+
+    @staticmethod
+    async def _live(work: Coroutine[Any, Any, None]) -> None:
+        """A task of a guest's kernel: it ends with the guest."""
+        with suppress(DomainCrashedError):
+            await work
+
+    async def _disconnect_store(self, guest: Guest) -> bool:
+        """Undo `_connect_store`, as far as it is the control domain's. True: the page could be unmapped."""
+        domid = guest.domain.domid
+        self.daemon.release(domid)
+        await self.control.kernel.unbind_event(guest.control_port)
+        control_gfn = guest.ring[2]
+        [status] = await self.control.hypercall.grant_unmap([(control_gfn, guest.ring_handle)])
+        self._foreign.give(control_gfn)
+        del self.guests[domid]
+        return status is GrantStatus.OKAY
 
     def _policy(self, domid: int) -> PortPolicy | None:
         return self._hv.domains[domid].port_policy

@@ -123,9 +123,9 @@ class Toolstack:
             inside.mkdir(_private(domid))
 
     async def destroy_domain(self, domid: int) -> None:
-        """Remove all devices and all nodes. The hypervisor tells the daemon by itself that the domain is gone."""
+        """Remove all devices, without a word from the guest, and all nodes. The hypervisor tells the daemon by itself that the domain is gone."""
         for kind, handle in self.devices(domid):
-            await self.network_detach(domid, kind, handle)
+            await self.network_detach(domid, kind, handle, force=True)
         for path in (domain_path(domid), _private(domid)):
             self._remove(path)
 
@@ -153,8 +153,11 @@ class Toolstack:
             self._store.write(join(device.backend, "hotplug-status"), "connected")
         return handle
 
-    async def network_detach(self, domid: int, kind: str, handle: int) -> bool:
-        """Unplug a network device. False: the guest did not let go in time, and it was removed all the same."""
+    async def network_detach(self, domid: int, kind: str, handle: int, *, force: bool = False) -> bool:
+        """Unplug a network device. False: it was not let go in time, and was removed all the same.
+
+        `force`: of a guest that will not answer any more. Its half goes at once, and only the back end is waited for.
+        """
         device = Device(self._store, kind, domid, handle)
         if not device.exists():
             raise ValueError(f"domain {domid} has no {kind} {handle}")
@@ -162,6 +165,8 @@ class Toolstack:
             inside.write(join(device.backend, "online"), "0")
             if parse_state(inside.read_or_none(join(device.backend, "state"))) is not XenbusState.CLOSED:
                 inside.write(join(device.backend, "state"), str(XenbusState.CLOSING.value))
+            if force:
+                inside.remove(device.frontend)
         orderly = await self._wait_for_back_end(device, _DOWN)
         self._remove_device(device)
         return orderly

@@ -141,6 +141,11 @@ class Store:
         connection.reset()
         self._connections.remove(connection)
 
+    @property
+    def watches(self) -> int:
+        """Watches of all clients."""
+        return sum(len(connection.watches) for connection in self._connections)
+
     def fire(self, changes: Iterable[Change]) -> None:
         """Tell everybody who watches and could, or can, read the node or its parent."""
         for change in changes:

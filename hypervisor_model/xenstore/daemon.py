@@ -102,6 +102,11 @@ class XenstoreDaemon:
         """Watches that an introduced domain has."""
         return len(self._rings[domid].connection.watches)
 
+    @property
+    def watches(self) -> int:
+        """Watches of all domains and of all programs of domain 0."""
+        return self._store.watches
+
     # --- turns -----------------------------------------------------------------------------------
 
     def _schedule(self, domid: int) -> None:

@@ -28,15 +28,26 @@ Beat Downstream::beat() const {
 }
 
 bool Downstream::pick(uint64_t cycle, const Fc& limits, uint64_t landed) {
-    // posted writes and completions take turns; a non-posted request goes when neither can
-    const bool completion_first = class_ == kPosted;
-    if (!completion_first && pick_posted(limits)) return true;
-    if (completer_.next(cycle + 1, landed, sent_, queued_, current_)) {
-        class_ = kCompletion;
-        return true;
+    // the three classes take turns: none waits for ever while the link is full of another
+    for (int turn = 1; turn <= kClasses; ++turn) {
+        switch ((class_ + turn) % kClasses) {
+            case kPosted:
+                if (pick_posted(limits)) return true;
+                break;
+            case kNonPosted:
+                if (pick_nonposted(limits)) return true;
+                break;
+            default:
+                if (pick_completion(cycle, landed)) return true;
+        }
     }
-    if (completion_first && pick_posted(limits)) return true;
-    return pick_nonposted(limits);
+    return false;
+}
+
+bool Downstream::pick_completion(uint64_t cycle, uint64_t landed) {
+    if (!completer_.next(cycle + 1, landed, sent_, queued_, current_)) return false;
+    class_ = kCompletion;
+    return true;
 }
 
 bool Downstream::pick_posted(const Fc& limits) {

@@ -35,6 +35,7 @@ class Downstream {
 
   private:
     static constexpr size_t kPostedPlaces = 16;
+    static constexpr int kClasses = 3;
     enum Class { kPosted, kCompletion, kNonPosted };
     struct Request {
         Tlp tlp;
@@ -42,6 +43,7 @@ class Downstream {
     };
 
     bool pick(uint64_t cycle, const Fc& limits, uint64_t landed);
+    bool pick_completion(uint64_t cycle, uint64_t landed);
     bool pick_posted(const Fc& limits);
     bool pick_nonposted(const Fc& limits);
 
