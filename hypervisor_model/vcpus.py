@@ -27,6 +27,8 @@ STORE_BYTES: Final = 8
 BURST: Final = 64
 WAIT_LIMIT_NS: Final = 1_000_000_000
 """Bound of every wait for a core, for the vCPU's other coroutines, and to be unpaused."""
+POLL_PART_NS: Final = 100_000
+"""A poll looks this often whether its vCPU still runs."""
 ROUNDING: Final = "rounding"
 """Operation under which time stands that a core has given and no operation has used up yet."""
 
@@ -335,13 +337,23 @@ class Vcpu:
         if self._scheduler is None:
             self._polls += 1
             try:
-                found = await self._platform.monitor(address, expected, mask, timeout_ns)
+                found = await self._poll_alive(address, expected, mask, timeout_ns)
             finally:
                 self._polls -= 1
         else:
             found = await self._poll_on_core(self._scheduler, address, expected, mask, timeout_ns)
         await self.settle()
         return found
+
+    async def _poll_alive(self, address: int, expected: bytes, mask: bytes, timeout_ns: int) -> bool:
+        """In parts, so that a vCPU that is stopped meanwhile does not poll to the end."""
+        deadline = self._platform.now() + timeout_ns
+        while True:
+            part = min(deadline - self._platform.now(), POLL_PART_NS)
+            if await self._platform.monitor(address, expected, mask, part):
+                return True
+            if self._stopped or self._platform.now() >= deadline:
+                return False
 
     async def read(self, address: int, size: int) -> bytes:
         """An MMIO read: the core stalls until the answer is there."""
@@ -525,7 +537,7 @@ class Vcpu:
             while True:
                 await self._on_core()
                 left = max(deadline - self._platform.now(), 0)
-                part = min(left, scheduler.slice_left(self))
+                part = min(left, scheduler.slice_left(self), POLL_PART_NS)
                 if await self._platform.monitor(address, expected, mask, part):
                     # What it sees it sees on a core.
                     await self._on_core()
