@@ -21,7 +21,9 @@ def driver() -> Path:
     """The compiled driver; make keeps it when no source is newer."""
     folder = ROOT / "build/cosim_host"
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [Path(__file__).with_name("driver.cpp"), *sorted(COSIM.glob("*.cpp"))]
+    # The driver has a main program of its own.
+    host = sorted(source for source in COSIM.glob("*.cpp") if source.name != "main.cpp")
+    sources = [Path(__file__).with_name("driver.cpp"), *host]
     inputs = [*sources, *COSIM.glob("*.h")]
     program = folder / "driver"
     with (folder / "lock").open("w") as lock:
