@@ -212,6 +212,7 @@ async def run(
 
     # a ring of the longest frames of every guest may be ahead
     limit_ns = RING_ENTRIES * FRAME_LIMIT_NS * (guests + 1)
+    await _pay(hypervisor)
     time_before = _software_ns(hypervisor)
     before, before_data_path = hypervisor.entries.total, hypervisor.entries.data_path
     result.start_ns, cpu_start = platform.now(), time.process_time()
@@ -219,9 +220,7 @@ async def run(
     await machine.drain(limit_ns)
     result.end_ns, result.cpu_s = platform.now(), time.process_time() - cpu_start
 
-    for domain in hypervisor.domains.values():
-        # What is owed is paid at the next call that sleeps.
-        await domain.sleep(1)
+    await _pay(hypervisor)
     result.costs = hypervisor.costs.describe()
     for (name, payer), ns in _software_ns(hypervisor).items():
         result.software_ns.setdefault(name, {})[payer] = ns - time_before.get((name, payer), 0)
@@ -254,6 +253,12 @@ async def run(
         result.hostile_completions = hostile.result.completions
     await machine.end()
     return result
+
+
+async def _pay(hypervisor: Hypervisor) -> None:
+    """Have every domain pay for what its software has done so far: it does so at its next call that sleeps."""
+    for domain in hypervisor.domains.values():
+        await domain.sleep(1)
 
 
 def _software_ns(hypervisor: Hypervisor) -> dict[tuple[str, str], int]:
