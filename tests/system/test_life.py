@@ -1,4 +1,4 @@
-"""Lives and deaths of a guest beside two busy siblings on the RTL: applications of the NIC's owner."""
+"""Lives and deaths of a guest beside two busy siblings on the RTL; in mode native, of an application of the NIC's owner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tb.cosim.toolchain import build_machine
 ROUNDS = 50
 
 
-@pytest.mark.parametrize("sharing", [Sharing.NATIVE])
+@pytest.mark.parametrize("sharing", [Sharing.NATIVE, Sharing.IOMMU, Sharing.WINDOWS, Sharing.VALIDATED])
 def test_lives_and_deaths_beside_busy_siblings(tmp_path: Path, sharing: Sharing) -> None:
     job = {"sharing": sharing, "seed": 1, "rounds": ROUNDS}
     result = run_model(build_machine(), "tests.system.sim_life", tmp_path, seed=1,
