@@ -39,7 +39,6 @@ class WindowSpace:
         self._fence = fence
         self._used = [False] * WINDOWS
         self._numbers: dict[Mapping, list[int]] = {}
-        self._large: list[int] = []
         self._sequence = 0
         self._superpages = Superpages(frames, domid)
         pass_through.attach()
@@ -81,7 +80,6 @@ class WindowSpace:
             self._used[number] = False
             raise
         self._fill(number, first, sequence, write=write, large=True)
-        self._large.append(number)
         return (
             DmaAddress.LARGE_LARGE_M
             | sequence << DmaAddress.LARGE_SEQUENCE_S
@@ -95,7 +93,6 @@ class WindowSpace:
         """Every window goes."""
         await self._clear([number for number, used in enumerate(self._used) if used])
         self._numbers.clear()
-        self._large.clear()
         self._superpages.release()
         await self._pass_through.detach()
 
