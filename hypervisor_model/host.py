@@ -57,6 +57,20 @@ class DeviceConfig:
     receive_entries: int = 128
 
 
+@dataclass(frozen=True)
+class StoreRing:
+    """What a guest's xenstore page holds, to be given back."""
+
+    reference: int
+    """The guest's grant of the page."""
+    control_gfn: int
+    """Where the control domain has mapped it."""
+    handle: int
+    """Of that mapping."""
+    control_port: int
+    """The control domain's end of the event channel."""
+
+
 @dataclass
 class Guest:
     """A running guest."""
@@ -66,12 +80,7 @@ class Guest:
     device: PluggedDevice
     config: NetworkConfig
     handle: int
-    store_port: int
-    """Its event channel to xenstore; the control domain's end is `control_port`."""
-    control_port: int
-    ring: tuple[int, int, int]
-    """xenstore's page: GFN and reference in the guest, GFN in the control domain."""
-    ring_handle: int
+    ring: StoreRing
 
 
 class Host:
@@ -125,7 +134,7 @@ class Host:
         completion_log: list[tuple[int, int, int]] | None = None,
     ) -> Guest:
         """Give a built domain its xenstore and plug its network device; the device is open when this returns."""
-        store, ring, ring_handle, port, control_port = await self._connect_store(domain)
+        store, ring = await self._connect_store(domain)
         mac = endpoint_mac(domain.mac_id, 0)
         split = self.sharing is Sharing.SPLIT
         config: NetworkConfig = (
@@ -156,7 +165,7 @@ class Host:
         await driver.open()
         if isinstance(driver, NetFront):
             self._start(self._live(driver.run()))
-        guest = Guest(domain, store, driver, config, handle, port, control_port, ring, ring_handle)
+        guest = Guest(domain, store, driver, config, handle, ring)
         self.guests[domain.domid] = guest
         return guest
 
@@ -165,7 +174,7 @@ class Host:
         orderly = await self.tools.network_detach(guest.domain.domid, guest.config.kind, guest.handle)
         orderly &= await self._disconnect_store(guest)
         await self.tools.destroy_domain(guest.domain.domid)
-        return orderly and guest.domain.kernel.end_access(guest.ring[1])
+        return orderly and guest.domain.kernel.end_access(guest.ring.reference)
 
     async def bury_guest(self, guest: Guest) -> bool:
         """What `xl destroy` does to a guest that runs, has crashed or has shut down. True: all in order.
@@ -205,19 +214,18 @@ class Host:
 
     async def _disconnect_store(self, guest: Guest) -> bool:
         """Undo `_connect_store`, as far as it is the control domain's. True: the page could be unmapped."""
-        domid = guest.domain.domid
+        domid, ring = guest.domain.domid, guest.ring
         self.daemon.release(domid)
-        await self.control.kernel.unbind_event(guest.control_port)
-        control_gfn = guest.ring[2]
-        [status] = await self.control.hypercall.grant_unmap([(control_gfn, guest.ring_handle)])
-        self._foreign.give(control_gfn)
+        await self.control.kernel.unbind_event(ring.control_port)
+        [status] = await self.control.hypercall.grant_unmap([(ring.control_gfn, ring.handle)])
+        self._foreign.give(ring.control_gfn)
         del self.guests[domid]
         return status is GrantStatus.OKAY
 
     def _policy(self, domid: int) -> PortPolicy | None:
         return self._hv.domains[domid].port_policy
 
-    async def _connect_store(self, domain: Domain) -> tuple[Xenstore, tuple[int, int, int], int, int, int]:
+    async def _connect_store(self, domain: Domain) -> tuple[Xenstore, StoreRing]:
         """xenstore's page and event channel, as the domain builder makes them."""
         control = self.control
         gfn = domain.kernel.allocate_pages(1)
@@ -240,4 +248,4 @@ class Host:
         )
         await control.kernel.bind_event(control_port, lambda: self.daemon.event(domain.domid))
         await domain.kernel.bind_event(port, store.event)
-        return store, (gfn, reference, control_gfn), handle, port, control_port
+        return store, StoreRing(reference, control_gfn, handle, control_port)
