@@ -37,6 +37,8 @@ from sw.xen.xen import DOMID_CONTROL
 CONTROL_PAGES: Final = 256
 UPLINK_PAGES: Final = 2048
 """Of a control domain that drives the NIC."""
+UPLINK_RING: Final = 64
+"""Slots of the NIC's send ring: what is in it is past the fair queue, so it is kept short, as byte queue limits do in Linux."""
 DRAIN_POLL_NS: Final = 1_000
 PLUG_NS: Final = 1_000_000_000
 """Bound of the wait of a guest for its device."""
@@ -120,7 +122,7 @@ class Host:
         self.tools = Toolstack(self.daemon.local, platform.signal, platform.now)
         if split:
             receive = ReceiveConfig(mtu=self._mtu, entries=256)
-            nic = self.uplink = VirtualNic(self.control, SendForm.FETCHED, 512, buffer_pages=128, receive=receive)
+            nic = self.uplink = VirtualNic(self.control, SendForm.FETCHED, UPLINK_RING, buffer_pages=128, receive=receive)
             await nic.open()
             await nic.set_promiscuous(True)
             self._uplink = Uplink(self.control, nic, bridge)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from hypervisor_model.dom0.bridge import Bridge
+from hypervisor_model.dom0.fair_queue import FairQueue
 from hypervisor_model.dom0.packet import Packet
 from sw.guest.headers import tcp_headers
 from sw.guest.machine import GuestMachine
@@ -27,7 +27,7 @@ class Uplink:
         self._nic = nic
         self._bridge = bridge
         self._signal = machine.signal()
-        self._queue: deque[Packet] = deque()
+        self._queue = FairQueue()
         self._running = True
         self.waits = 0
         """Times that the NIC's queue was full."""
@@ -44,7 +44,7 @@ class Uplink:
 
     def deliver(self, packet: Packet) -> bool:
         """Queue a packet for the line. What is queued is bounded by its senders (`Packet.on_sent`)."""
-        self._queue.append(packet)
+        self._queue.put(packet)
         self._signal.notify()
         return packet.on_sent is not None
 
@@ -61,13 +61,13 @@ class Uplink:
         nic = self._nic
         while self._running:
             while self._queue:
-                if not self._send(self._queue[0]):
+                if not self._send(self._queue.head()):
                     self.waits += 1
                     await self._wait_for_room()
                     if not self._running:
                         return
                     continue
-                packet = self._queue.popleft()
+                packet = self._queue.take()
                 self.sent += 1
                 if packet.on_sent is not None:
                     packet.on_sent()
@@ -81,7 +81,7 @@ class Uplink:
         self._running = False
         self._bridge.detach(self)
         while self._queue:
-            packet = self._queue.popleft()
+            packet = self._queue.take()
             if packet.on_sent is not None:
                 packet.on_sent()
         self._signal.notify()

@@ -14,7 +14,7 @@ from tb.cosim.toolchain import build_machine
 ROUNDS = 50
 
 
-@pytest.mark.parametrize("sharing", [Sharing.NATIVE, Sharing.IOMMU, Sharing.WINDOWS, Sharing.VALIDATED])
+@pytest.mark.parametrize("sharing", list(Sharing))
 def test_lives_and_deaths_beside_busy_siblings(tmp_path: Path, sharing: Sharing) -> None:
     job = {"sharing": sharing, "seed": 1, "rounds": ROUNDS}
     result = run_model(build_machine(), "tests.system.sim_life", tmp_path, seed=1,
