@@ -1,18 +1,22 @@
 # Each verb calls one Python entry point. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: sim tap test lint bench regs clean help
+.PHONY: sim waves tap test lint bench regs clean help
 python := .venv/bin/python
 
 sim: ## guests send through the RTL NIC: GUESTS=4 MODE=iommu|native|windows|validated|split PCAP=file SEED=1 WAVES=1
 	@tools/bootstrap sim
 	@$(python) -m tb.sim $(args)
 
+waves: ## one run again in GTKWave: SEED=1 PACKET=17 VIEW=send|receive|protection FROM=ns TO=ns, and what `make sim` takes
+	@WAVES=1 tools/bootstrap sim
+	@$(python) -m tb.waves
+
 tap: ## Linux stacks through the NIC, as root: GUESTS=3 SEED=1, args="--stay"
 	@tools/bootstrap sim iproute2:ip iputils-ping:ping iperf3 curl tshark
 	@$(python) -m tb.tap $(args)
 
 test: ## all tests: args="-k name" narrows them
-	@tools/bootstrap test tshark iproute2:ip iputils-ping:ping iperf3 curl
+	@WAVES=1 tools/bootstrap test tshark iproute2:ip iputils-ping:ping iperf3 curl gtkwave xvfb:Xvfb
 	@$(python) -m pytest -n 2 tests $(args)
 
 lint: ## Verilator, Yosys, ruff, mypy, generated files

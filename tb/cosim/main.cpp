@@ -4,6 +4,7 @@
 // timer of its own ends, and nothing of VPI is called in between: Python must wait for nothing else of this model.
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -51,22 +52,39 @@ bool calm() {
 }
 
 #if VM_TRACE_FST
-using Waves = VerilatedFstC;
+// An FST of a part of the run.
+class Waves {
+  public:
+    Waves(Vtop& top, const char* file, uint64_t from, uint64_t to) : from_(from), to_(to) {
+        top.trace(&fst_, 99);
+        fst_.open(file);
+    }
+    void dump(uint64_t time) {
+        if (time >= from_ && time < to_) fst_.dump(time);
+    }
+    void close() { fst_.close(); }
 
-// `--trace --trace-file FILE`, as cocotb's main takes them.
+  private:
+    VerilatedFstC fst_;
+    uint64_t from_;
+    uint64_t to_;
+};
+
+// `--trace --trace-file FILE`, as cocotb's main takes them; `--trace-from PS --trace-to PS`: only from there to there.
 std::unique_ptr<Waves> waves(Vtop& top, int argc, char** argv) {
     const char* file = "dump.fst";
     bool wanted = false;
+    uint64_t from = 0;
+    uint64_t to = UINT64_MAX;
     for (int i = 1; i < argc; ++i) {
         if (std::strcmp(argv[i], "--trace") == 0) wanted = true;
         if (std::strcmp(argv[i], "--trace-file") == 0 && i + 1 < argc) file = argv[++i];
+        if (std::strcmp(argv[i], "--trace-from") == 0 && i + 1 < argc) from = std::strtoull(argv[++i], nullptr, 10);
+        if (std::strcmp(argv[i], "--trace-to") == 0 && i + 1 < argc) to = std::strtoull(argv[++i], nullptr, 10);
     }
     Verilated::traceEverOn(true);
     if (!wanted) return nullptr;
-    auto trace = std::make_unique<Waves>();
-    top.trace(trace.get(), 99);
-    trace->open(file);
-    return trace;
+    return std::make_unique<Waves>(top, file, from, to);
 }
 #else
 struct Waves {

@@ -32,6 +32,17 @@ class RunResult:
         return self.exit_status == 0 and bool(self.tests) and not any(self.tests.values())
 
 
+@dataclass(frozen=True)
+class Recording:
+    """What a run of a model with waves leaves for the desk."""
+
+    fst: Path
+    trace: Path | None = None
+    """All trace records of the run, as the hardware and the host told them, also of a run that breaks off."""
+    window_ns: tuple[int, int] | None = None
+    """The part of simulated time that is in the FST; None: all of it."""
+
+
 def run_model(
     model: Model,
     module: str,
@@ -40,7 +51,7 @@ def run_model(
     seed: int,
     environment: Mapping[str, str] | None = None,
     test_filter: str | None = None,
-    waves_file: Path | None = None,
+    record: Recording | None = None,
     timeout_s: float = 1800.0,
     pass_fds: Sequence[int] = (),
 ) -> RunResult:
@@ -53,11 +64,17 @@ def run_model(
     results = folder / "results.xml"
     results.unlink(missing_ok=True)
     command = [str(model.executable)]
-    if waves_file is not None:
+    recorded = {}
+    if record is not None:
         if not model.waves:
             raise ToolchainError(f"{model.executable}: built without waves")
-        command += ["--trace", "--trace-file", str(waves_file)]
-    settings = {**_cocotb_environment(model, module, seed), "COCOTB_RESULTS_FILE": str(results), **(environment or {})}
+        command += ["--trace", "--trace-file", str(record.fst)]
+        if record.window_ns is not None:
+            start, end = (ns * 1000 for ns in record.window_ns)
+            command += ["--trace-from", str(start), "--trace-to", str(end)]
+        if record.trace is not None:
+            recorded["MYR_TRACE_FILE"] = str(record.trace)
+    settings = {**_cocotb_environment(model, module, seed), "COCOTB_RESULTS_FILE": str(results), **recorded, **(environment or {})}
     if test_filter is not None:
         settings["COCOTB_TEST_FILTER"] = test_filter
     script = folder / "repeat.sh"
@@ -103,7 +120,7 @@ def run_block(model: Model, module: str, folder: Path, *, seed: int, test_filter
         folder,
         seed=seed,
         test_filter=test_filter,
-        waves_file=folder / "waves.fst" if model.waves else None,
+        record=Recording(folder / "waves.fst") if model.waves else None,
     )
 
 

@@ -1,6 +1,8 @@
 // The trace: 16-byte records in the order of (cycle, kind).
 #pragma once
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <vector>
 
 namespace myr {
@@ -20,8 +22,20 @@ constexpr uint8_t kTraceCplVisible = 10;
 constexpr uint8_t kTraceRxCplVisible = 21;
 constexpr uint8_t kTraceIrqVisible = 22;
 
+// With MYR_TRACE_FILE in the environment, all records of the run end up in that file as well.
 class Trace {
   public:
+    Trace() {
+        if (const char* path = std::getenv("MYR_TRACE_FILE")) file_ = std::fopen(path, "wb");
+    }
+    ~Trace() {
+        if (file_ == nullptr) return;
+        save();
+        std::fclose(file_);
+    }
+    Trace(const Trace&) = delete;
+    Trace& operator=(const Trace&) = delete;
+
     void add(const TraceRecord& record) {
         records_.push_back(record);
         // an event may be told a few cycles late (its age), and those of one cycle come from different calls
@@ -32,10 +46,18 @@ class Trace {
         }
     }
     const std::vector<TraceRecord>& records() const { return records_; }
-    void clear() { records_.clear(); }
+    void clear() {
+        save();
+        records_.clear();
+    }
 
   private:
+    void save() {
+        if (file_ != nullptr) std::fwrite(records_.data(), sizeof(TraceRecord), records_.size(), file_);
+    }
+
     std::vector<TraceRecord> records_;
+    std::FILE* file_ = nullptr;
 };
 
 }  // namespace myr

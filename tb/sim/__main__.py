@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tb.cosim.run import RunResult, run_model
+from tb.cosim.run import Recording, RunResult, run_model
 from tb.cosim.toolchain import Model, ToolchainError, build_machine
 from tb.sim import report, rtl_files
 from tb.sim.capture import CaptureError, load
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*rtl_files.OUTPUTS, "summary.json"):
         (folder / name).unlink(missing_ok=True)
-    outcome = simulate(console, model, config, len(frames))
+    record = Recording((folder / rtl_files.WAVES).resolve()) if config.waves else None
+    outcome = simulate(console, model, config, len(frames), record)
     if not outcome.passed:
         report.write(folder / "summary.json", {"ok": False, "command": config.command, "log": str(outcome.log)})
         return failed(config, ["the simulation itself did not end well, see above"])
@@ -67,13 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return failed(config, verdict.failures) if verdict.failures else 0
 
 
-def simulate(console: Console, model: Model, config: SimConfig, frames: int) -> RunResult:
+def simulate(
+    console: Console, model: Model, config: SimConfig, frames: int, record: Recording | None = None
+) -> RunResult:
     """Run the simulation process to its end and show how far it is."""
     # the simulation runs in its own folder
     job = replace(config, pcap=config.pcap.resolve())
     folder = config.folder.resolve()
     (folder / rtl_files.CONFIG).write_bytes(pickle.dumps(job))
-    waves = folder / rtl_files.WAVES if config.waves else None
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(
             run_model,
@@ -82,7 +84,7 @@ def simulate(console: Console, model: Model, config: SimConfig, frames: int) -> 
             folder,
             seed=config.seed,
             environment={rtl_files.JOB: str(folder)},
-            waves_file=waves,
+            record=record,
         )
         columns = (
             TextColumn("simulating"),
