@@ -35,8 +35,8 @@ from sw.xen.grant_table import GrantStatus
 from sw.xen.xen import DOMID_CONTROL
 
 CONTROL_PAGES: Final = 256
-UPLINK_PAGES: Final = 2048
-"""Of a control domain that drives the NIC."""
+UPLINK_PAGES: Final = 12288
+"""Of a control domain that drives the NIC: 160 for each vif of as many guests as the NIC has endpoints, and more."""
 UPLINK_RING: Final = 64
 """Slots of the NIC's send ring: what is in it is past the fair queue, so it is kept short, as byte queue limits do in Linux."""
 DRAIN_POLL_NS: Final = 1_000
@@ -71,6 +71,16 @@ class StoreRing:
     """Of that mapping."""
     control_port: int
     """The control domain's end of the event channel."""
+
+
+@dataclass(frozen=True)
+class Plug:
+    """A guest's xenstore and its plugged network device, whose driver is still to come."""
+
+    store: Xenstore
+    ring: StoreRing
+    config: NetworkConfig
+    handle: int
 
 
 @dataclass
@@ -135,20 +145,13 @@ class Host:
         device: DeviceConfig,
         completion_log: list[tuple[int, int, int]] | None = None,
     ) -> Guest:
-        """Give a built domain its xenstore and plug its network device; the device is open when this returns."""
-        store, ring = await self._connect_store(domain)
-        mac = endpoint_mac(domain.mac_id, 0)
-        split = self.sharing is Sharing.SPLIT
-        config: NetworkConfig = (
-            VifConfig(mac, mtu=device.mtu) if split else VmyriConfig(mac, self.sharing.mode, mtu=device.mtu)
-        )
-        handle = await self.tools.network_attach(domain.domid, config)
-        await wait_for_device(store, config.kind, handle, PLUG_NS)
+        """`plug`, and the guest's own driver; the device is open when this returns."""
+        plug = await self.plug(domain, device.mtu)
         driver: VmyriNic | NetFront
-        if split:
+        if self.sharing is Sharing.SPLIT:
             driver = NetFront(
                 domain,
-                XenbusVif(store, handle),
+                XenbusVif(plug.store, plug.handle),
                 buffer_pages=max(device.buffer_pages, 38),
                 entries=device.receive_entries,
                 completion_log=completion_log,
@@ -156,8 +159,8 @@ class Host:
         else:
             driver = VmyriNic(
                 domain,
-                store,
-                handle,
+                plug.store,
+                plug.handle,
                 SendForm.FETCHED if self.sharing is Sharing.VALIDATED else device.form,
                 device.ring_entries,
                 buffer_pages=device.buffer_pages,
@@ -167,9 +170,22 @@ class Host:
         await driver.open()
         if isinstance(driver, NetFront):
             self._start(self._live(driver.run()))
-        guest = Guest(domain, store, driver, config, handle, ring)
+        guest = Guest(domain, plug.store, driver, plug.config, plug.handle, plug.ring)
         self.guests[domain.domid] = guest
         return guest
+
+    async def plug(self, domain: Domain, mtu: int) -> Plug:
+        """Give a built domain its xenstore, and plug a network device."""
+        store, ring = await self._connect_store(domain)
+        mac = endpoint_mac(domain.mac_id, 0)
+        config: NetworkConfig = (
+            VifConfig(mac, mtu=mtu)
+            if self.sharing is Sharing.SPLIT
+            else VmyriConfig(mac, self.sharing.mode, mtu=mtu)
+        )
+        handle = await self.tools.network_attach(domain.domid, config)
+        await wait_for_device(store, config.kind, handle, PLUG_NS)
+        return Plug(store, ring, config, handle)
 
     async def remove_guest(self, guest: Guest) -> bool:
         """Unplug the device of a guest that has closed it, and forget the guest in xenstore. True: all in order."""

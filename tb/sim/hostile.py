@@ -1,15 +1,13 @@
-"""A hostile guest: its own driver, which writes what it likes where it likes.
+"""A hostile guest with endpoints of its own: its driver writes what it likes where it likes.
 
-Each attempt asks for something the guest has no right to. It is *caught* when it ends as `expected` says and the
-hardware or the hypervisor recorded it; anything else is *escaped*. After each attempt the guest sends a frame it may
-send: one bad request costs nobody, not even its author, the next one.
+After each attempt the guest sends a frame it may send: one bad request costs nobody, not even its author, the next one.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from hypervisor_model.domains import Domain
@@ -20,6 +18,7 @@ from sw.guest.machine import EndpointGrant, GuestMachine
 from sw.platform import PAGE_SHIFT, PAGE_SIZE, MachineMap, PlatformTimeoutError
 from sw.xen.errno import HypercallError
 from sw.xen.grant_table import GrantStatus
+from tb.sim.attempts import HostileResult
 
 RING_LOG2: Final = 6
 CQ_LOG2: Final = 6
@@ -39,26 +38,6 @@ _HEAD = _PLAIN | SendDescriptor.CONTROL_FIRST_M
 
 def descriptor(address: int, length: int, flags: int = _HEAD, count: int = 1) -> bytes:
     return _DESCRIPTOR.pack(address, 0, length, flags | count << SendDescriptor.CONTROL_RDMA_COUNT_S)
-
-
-@dataclass
-class Attempt:
-    """One violation that was tried."""
-
-    name: str
-    expected: str
-    outcome: str = ""
-    caught: bool = False
-
-
-@dataclass
-class HostileResult:
-    """What the hostile guest did. `frames` are those it may send, in order, by endpoint."""
-
-    attempts: list[Attempt] = field(default_factory=list)
-    frames: dict[int, list[bytes]] = field(default_factory=dict)
-    completions: list[tuple[int, int, int]] = field(default_factory=list)
-    """(index, length, status) of all its endpoints, in order."""
 
 
 class RawEndpoint:
@@ -205,51 +184,61 @@ def _requests(own: int, foreign: int, inline_max: int, max_frame: int) -> list[_
     ]
 
 
+def touch_foreign_registers(
+    hypervisor: Hypervisor, machine: Domain, victim: Domain, endpoint: int, iommu: int, result: HostileResult
+) -> None:
+    """MMIO outside a guest's own doorbell pages must enter the hypervisor and go nowhere. `endpoint` is the victim's."""
+    endpoints = hypervisor.endpoints
+    (page, frame), *_ = endpoints.aperture_pages(endpoints.owned(endpoint, victim.domid))
+    slot = machine.layout.device + endpoint * endpoints.stride_pages + page
+    control, _ = hypervisor.device.bars[CONTROL_BAR]
+    for name, gpa in (
+        ("ring a victim's doorbell where its own would be", slot << PAGE_SHIFT),
+        ("ring a victim's doorbell by machine address", frame << PAGE_SHIFT),
+        ("write a control register", control),
+        ("write an IOMMU register", iommu),
+    ):
+        before = len(hypervisor.faults.guest)
+        machine.mmio_write(gpa + Aperture.SEND_DOORBELL, b"\xff\x7f\0\0")
+        told = [(f.domid, f.gpa, f.kind) for f in hypervisor.faults.guest[before:]]
+        caught = told == [(machine.domid, gpa, "mmio write")]
+        result.record(name, "trapped and dropped", "trapped" if caught else f"fault records {told}", caught=caught)
+
+
 class HostileGuest:
-    """Runs every attempt, one after the other, beside the other guests' traffic."""
+    """Implements `tb.sim.attempts.Hostile`."""
 
     def __init__(
-        self, hypervisor: Hypervisor, machine: Domain, victim: Domain, victim_endpoint: int, map_: MachineMap
+        self,
+        hypervisor: Hypervisor,
+        machine: Domain,
+        victim: Domain,
+        victim_endpoint: int,
+        map_: MachineMap,
+        *,
+        has_endpoint: bool,
     ) -> None:
+        """`has_endpoint`: the NIC has one left for it; else it makes only the attempts that need none."""
         self._hv = hypervisor
         self._iommu_registers = map_.iommu
         self._machine = machine
         self._victim = victim
         self._victim_endpoint = victim_endpoint
+        self._has_endpoint = has_endpoint
         self._faults_seen = 0
         self.result = HostileResult()
 
-    async def run(self, *, has_endpoint: bool) -> HostileResult:
-        """All attempts; without an endpoint of its own only those that need none."""
-        await self._touch_foreign_registers()
+    async def run(self) -> None:
+        """All attempts."""
+        touch_foreign_registers(
+            self._hv, self._machine, self._victim, self._victim_endpoint, self._iommu_registers, self.result
+        )
         await self._forge_hypercalls()
-        if has_endpoint:
+        if self._has_endpoint:
             for form in (Form.PUSHED, Form.FETCHED):
                 await self._send_bad_requests(form)
             await self._complete_into_readonly_page()
             await self._fetch_from_unmapped_ring()
-        return self.result
-
-    def _record(self, name: str, expected: str, outcome: str, *, caught: bool) -> None:
-        self.result.attempts.append(Attempt(name, expected, outcome, caught))
-
-    async def _touch_foreign_registers(self) -> None:
-        """MMIO outside its own doorbell page must enter the hypervisor and go nowhere."""
-        hv, machine = self._hv, self._machine
-        (page, frame), *_ = hv.endpoints.aperture_pages(hv.endpoints.owned(self._victim_endpoint, self._victim.domid))
-        slot = machine.layout.device + self._victim_endpoint * hv.endpoints.stride_pages + page
-        control, _ = hv.device.bars[CONTROL_BAR]
-        for name, gpa in (
-            ("ring a victim's doorbell where its own would be", slot << PAGE_SHIFT),
-            ("ring a victim's doorbell by machine address", frame << PAGE_SHIFT),
-            ("write a control register", control),
-            ("write an IOMMU register", self._iommu_registers),
-        ):
-            before = len(hv.faults.guest)
-            machine.mmio_write(gpa + Aperture.SEND_DOORBELL, b"\xff\x7f\0\0")
-            told = [(f.domid, f.gpa, f.kind) for f in hv.faults.guest[before:]]
-            caught = told == [(machine.domid, gpa, "mmio write")]
-            self._record(name, "trapped and dropped", "trapped" if caught else f"fault records {told}", caught=caught)
 
     async def _forge_hypercalls(self) -> None:
         hypercall, victim = self._machine.hypercall, self._victim_endpoint
@@ -271,7 +260,7 @@ class HostileGuest:
             except HypercallError as error:
                 outcome = f"refused, errno {error.errno}"
                 caught = True
-            self._record(name, "refused", outcome, caught=caught)
+            self.result.record(name, "refused", outcome, caught=caught)
         self._machine.kernel.end_access(reference)
         self._machine.kernel.free_pages(gfn, 1)
 
@@ -296,7 +285,7 @@ class HostileGuest:
                 caught = False
                 outcome += ", and its next good frame failed"
             expected = " or ".join(status.name for status in bad.expected)
-            self._record(f"{form.name.lower()}: {bad.name}", expected, outcome, caught=caught)
+            self.result.record(f"{form.name.lower()}: {bad.name}", expected, outcome, caught=caught)
         await endpoint.release()
 
     async def _complete_into_readonly_page(self) -> None:
@@ -312,7 +301,7 @@ class HostileGuest:
             if recorded := await self._fault_recorded(page, is_read=False):
                 break
         untouched = endpoint.completions_untouched()
-        self._record(
+        self.result.record(
             "completion ring in a page that is read-only for the device",
             "write dropped, fault recorded",
             f"{'dropped' if untouched else 'written'}, {'fault recorded' if recorded else 'no fault record'}",
@@ -326,7 +315,7 @@ class HostileGuest:
         endpoint.ring(1)
         _, _, status = await self._completion(endpoint)
         recorded = await self._fault_recorded(UNMAPPED, is_read=True)
-        self._record(
+        self.result.record(
             "send ring in an unmapped page",
             Status.FETCH_ERROR.name,
             f"{status.name}, {'fault recorded' if recorded else 'no fault record'}",

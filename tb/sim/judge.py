@@ -69,13 +69,16 @@ def judge(
 def _guests(
     verdict: Verdict, shares: Sequence[Sequence[bytes]], rtl: ScenarioResult, seen: Mapping[int, Sequence[bytes]]
 ) -> None:
-    shared = Counter(guest.endpoint for guest in rtl.guests)
+    shared = _users(rtl)
     verdict.failures += [
         f"endpoint {endpoint}: {finding}"
         for endpoint, users in shared.items()
         if users > 1
         for finding in check_together(
-            [sent for sent, guest in zip(shares, rtl.guests, strict=True) if guest.endpoint == endpoint],
+            [
+                *(sent for sent, guest in zip(shares, rtl.guests, strict=True) if guest.endpoint == endpoint),
+                rtl.hostile_frames.get(endpoint, []),
+            ],
             seen.get(endpoint, []),
         )
     ]
@@ -95,8 +98,10 @@ def _violations(verdict: Verdict, rtl: ScenarioResult, seen: Mapping[int, Sequen
     escaped = [attempt for attempt in rtl.attempts if not attempt.caught]
     verdict.violations_escaped = len(escaped)
     verdict.failures += [f"hostile: {a.name}: {a.outcome}; {a.expected} expected" for a in escaped]
+    users = _users(rtl)
     for endpoint, sent in rtl.hostile_frames.items():
-        check = check_sender(sent, seen.get(endpoint, []))
+        left = seen.get(endpoint, [])
+        check = check_sender(sent, left) if users[endpoint] == 1 else check_among(sent, left)
         verdict.hostile.append(check)
         verdict.violations_escaped += not check.ok
         verdict.failures += [f"hostile, endpoint {endpoint}: {finding}" for finding in check.findings]
@@ -110,7 +115,7 @@ def _reference(
     expected: Mapping[int, Sequence[bytes]],
 ) -> None:
     """RTL and reference NIC agree in frames by endpoint, completions and the fate of each violation."""
-    users = Counter(guest.endpoint for guest in rtl.guests)
+    users = _users(rtl)
     for endpoint in sorted(seen.keys() | expected.keys()):
         ours, theirs = seen.get(endpoint, []), expected.get(endpoint, [])
         if users[endpoint] > 1:
@@ -136,6 +141,11 @@ def _reference(
             for a, b in zip(rtl.attempts, reference.attempts, strict=False)
             if a != b
         ]
+
+
+def _users(rtl: ScenarioResult) -> Counter[int]:
+    """How many send by each endpoint: a control domain's is everybody's."""
+    return Counter([*(guest.endpoint for guest in rtl.guests), *rtl.hostile_frames])
 
 
 def _outcomes(guest: GuestResult, users: Counter[int]) -> list[tuple[int, int, int]]:

@@ -17,9 +17,12 @@ from sw.abi.registers import Form, Iommu, NicControl
 from sw.guest.network_device import NetworkDevice
 from sw.guest.virtual_nic import SendForm, VirtualNic
 from sw.platform import Platform
+from tb.sim.attempts import Attempt, Hostile
 from tb.sim.capture import share
 from tb.sim.config import MAX_GUESTS, form_of
-from tb.sim.hostile import Attempt, HostileGuest
+from tb.sim.hostile import HostileGuest
+from tb.sim.hostile_front import HostileFront
+from tb.sim.outsider import Outsider
 
 RING_ENTRIES: Final = 256
 BUFFER_PAGES: Final = 64
@@ -33,8 +36,6 @@ JUMBO_MTU: Final = 9000
 FIRST_GUEST: Final = 1
 """Number of the first guest's domain."""
 REPLAY_POLICY: Final = PortPolicy(check_mac=False, check_vlan=False, broadcast=False)
-WITH_HOSTILE: Final = (Sharing.IOMMU, Sharing.WINDOWS, Sharing.VALIDATED)
-"""A native owner is alone; in mode split the control domain owns the NIC alone."""
 KICK_BATCH: Final = 16
 """Frames of a fetched ring that one doorbell announces."""
 FRAME_LIMIT_NS: Final = 20_000
@@ -127,6 +128,7 @@ class _Machine:
 
     def __init__(self, hypervisor: Hypervisor, platform: Platform, start: Start, sharing: Sharing) -> None:
         self._hv = hypervisor
+        self._platform = platform
         self.sharing = sharing
         self._host = Host(hypervisor, platform, start, sharing, JUMBO_MTU)
         self.senders: list[Sender] = []
@@ -166,6 +168,22 @@ class _Machine:
             nics.append(self._host.uplink)
         return {nic.endpoint: nic for nic in nics}
 
+    async def hostile(self) -> Hostile:
+        """One guest more, which does what it may not. A native owner is trusted: there it is one that has not got the NIC."""
+        hypervisor, map_ = self._hv, self._platform.machine
+        # It has a function of its own, whatever the others have.
+        machine = hypervisor.create_domain("hostile", HOSTILE_PAGES)
+        victim, endpoint = self.domains[0], self.senders[0].endpoint
+        if self.sharing is Sharing.NATIVE:
+            outsider = Outsider(hypervisor, machine, victim, endpoint, map_)
+            await outsider.prepare()
+            return outsider
+        if self.sharing is Sharing.SPLIT:
+            plug = await self._host.plug(machine, JUMBO_MTU)
+            return HostileFront(hypervisor, self._host, machine, plug, victim)
+        has_endpoint = len(self.senders) < MAX_GUESTS
+        return HostileGuest(hypervisor, machine, victim, endpoint, map_, has_endpoint=has_endpoint)
+
     async def drain(self, timeout_ns: int) -> None:
         """Until what guests have handed over has left."""
         if self.sharing is not Sharing.NATIVE:
@@ -197,44 +215,33 @@ async def run(
     machine = _Machine(hypervisor, platform, start, sharing)
     await machine.build(guests)
     senders = machine.senders
-    hostile: HostileGuest | None = None
-    if sharing in WITH_HOSTILE:
-        # It has a function of its own, whatever the others have.
-        attacker = hypervisor.create_domain("hostile", HOSTILE_PAGES)
-        hostile = HostileGuest(hypervisor, attacker, machine.domains[0], senders[0].endpoint, platform.machine)
+    hostile = await machine.hostile()
 
     def report() -> None:
         progress(sum(len(sender.log) for sender in senders), platform.now())
 
-    async def attack() -> None:
-        if hostile is not None:
-            await hostile.run(has_endpoint=guests < MAX_GUESTS)
-
     # a ring of the longest frames of every guest may be ahead
     limit_ns = RING_ENTRIES * FRAME_LIMIT_NS * (guests + 1)
     await _pay(hypervisor)
-    time_before = _software_ns(hypervisor)
-    before, before_data_path = hypervisor.entries.total, hypervisor.entries.data_path
+    time_before, entries_before = _software_ns(hypervisor), _data_path(hypervisor, sharing)
+
+    async def traffic() -> None:
+        await gather([replay(s.device, f, limit_ns, report) for s, f in zip(senders, shares, strict=True)])
+        await machine.drain(limit_ns)
+        # The hostile guest may have more to try: what that costs is nobody's traffic.
+        await _pay(hypervisor)
+        for (name, payer), ns in _software_ns(hypervisor).items():
+            result.software_ns.setdefault(name, {})[payer] = ns - time_before.get((name, payer), 0)
+        result.entries["data_path"] = _data_path(hypervisor, sharing) - entries_before
+
     result.start_ns, cpu_start = platform.now(), time.process_time()
-    await gather([*(replay(s.device, f, limit_ns, report) for s, f in zip(senders, shares, strict=True)), attack()])
+    await gather([traffic(), hostile.run()])
     await machine.drain(limit_ns)
     result.end_ns, result.cpu_s = platform.now(), time.process_time() - cpu_start
 
-    await _pay(hypervisor)
     result.costs = hypervisor.costs.describe()
-    for (name, payer), ns in _software_ns(hypervisor).items():
-        result.software_ns.setdefault(name, {})[payer] = ns - time_before.get((name, payer), 0)
     await hypervisor.handle_faults()
-    result.entries = {
-        "setup": hypervisor.entries.setup,
-        # From first to last frame; guests without endpoints have no other way to send.
-        "data_path": (
-            hypervisor.entries.total - before
-            if sharing is Sharing.SPLIT
-            else hypervisor.entries.data_path - before_data_path
-        ),
-        "faults": hypervisor.entries.faults,
-    }
+    result.entries |= {"setup": hypervisor.entries.setup, "faults": hypervisor.entries.faults}
     result.device_faults = len(hypervisor.faults.device)
     result.counters = await _counters(hypervisor, platform)
     for endpoint, nic in machine.rings().items():
@@ -247,10 +254,9 @@ async def run(
         result.guests.append(
             GuestResult(f"guest{number}", sender.form, sender.endpoint, len(shares[number]), sender.log)
         )
-    if hostile is not None:
-        result.attempts = hostile.result.attempts
-        result.hostile_frames = hostile.result.frames
-        result.hostile_completions = hostile.result.completions
+    result.attempts = hostile.result.attempts
+    result.hostile_frames = hostile.result.frames
+    result.hostile_completions = hostile.result.completions
     await machine.end()
     return result
 
@@ -259,6 +265,11 @@ async def _pay(hypervisor: Hypervisor) -> None:
     """Have every domain pay for what its software has done so far: it does so at its next call that sleeps."""
     for domain in hypervisor.domains.values():
         await domain.sleep(1)
+
+
+def _data_path(hypervisor: Hypervisor, sharing: Sharing) -> int:
+    """Entries for traffic so far; of guests without endpoints all, which have no other way to send."""
+    return hypervisor.entries.total if sharing is Sharing.SPLIT else hypervisor.entries.data_path
 
 
 def _software_ns(hypervisor: Hypervisor) -> dict[tuple[str, str], int]:

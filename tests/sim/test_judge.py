@@ -141,7 +141,7 @@ def test_every_way_of_sharing_carries_the_capture(sharing: Sharing) -> None:
     assert found.failures == []
     assert [check.verified for check in found.guests] == [check.sent for check in found.guests]
     assert (result.entries["data_path"] == 0) is bypass
-    assert bool(result.attempts) is (sharing in (Sharing.WINDOWS, Sharing.VALIDATED))
+    assert found.violations_attempted > 40 and not found.violations_escaped
     # a frame that is lost, twice there, or out of its guest's order does not pass, shared endpoint or not
     first, second = run.shares[0][:2]
     assert first != second

@@ -65,6 +65,8 @@ def test_every_way_of_sharing_carries_every_frame(mode: str, some_frames: Path, 
     assert told["ok"] and told["failures"] == []
     assert (told["mode"], told["frames_sent"], told["frames_verified"]) == (mode, 400, 400)
     assert told["violations_escaped"] == 0
+    assert told["violations_attempted"] == told["violations_caught"] > 40
+    assert told["hostile_frames_verified"] == told["hostile_frames_sent"]
     # who checks at each batch, or carries the frames, is entered; nobody else is
     assert (told["hypervisor_entries_data_path"] > 0) is (mode in ("validated", "split"))
     assert told["software_costs"].startswith("version ")

@@ -20,6 +20,7 @@ from sw.guest.netfront import NetFront
 from sw.guest.transmit import NicHaltedError
 from sw.platform import PAGE_SIZE
 from sw.xen.io.vif import FrontKeys
+from tb.sim import raw_front
 from tests.model.model_support import WAIT_NS
 from tests.xen.split_support import BROADCAST, PEER, DirectVif, Machine, collect, frame, mac_of, send_all
 
@@ -28,60 +29,17 @@ DROPPED, ERROR, OKAY, NULL = -2, -1, 0, 1
 GSO, MCAST_ADD = 1, 2
 
 
-class RawFront:
-    """A front end that writes its rings byte by byte: guest 0 of a machine."""
+class RawFront(raw_front.RawFront):
+    """Guest 0 of a machine."""
 
     def __init__(self, world: Machine) -> None:
+        super().__init__(world.guests[0], DirectVif(world.netbacks[0]))
         self.world = world
-        self.guest = world.guests[0]
         self.netback = world.netbacks[0]
-        self.mac = mac_of(self.guest.domid)
-        self.produced = 0
-        self.consumed = 0
-
-    async def open(self, pages: int = 24, **keys: Any) -> None:
-        kernel = self.guest.kernel
-        first = kernel.allocate_pages(2 + pages)
-        self.tx, self.rx = (self.guest.memory.page(first + n) for n in range(2))
-        for ring in (self.tx, self.rx):
-            ring[:] = bytes(PAGE_SIZE)
-            struct.pack_into("<II", ring, 4, 1, 0)
-            struct.pack_into("<I", ring, 12, 1)
-        self.gfn = first + 2
-        self.pages = [self.guest.memory.page(self.gfn + n) for n in range(pages)]
-        references = [await kernel.grant_access(first + n, readonly=False) for n in range(2)]
-        self.references = [await kernel.grant_access(self.gfn + n, readonly=False) for n in range(pages)]
-        self.port = await self.guest.hypercall.event_alloc_unbound(0)
-        self.keys = FrontKeys(references[0], references[1], self.port, self.port, **keys)
-        await self.netback.connect(self.keys)
-
-    def request(self, reference: int, offset: int, flags: int, number: int, size: int) -> None:
-        struct.pack_into("<IHHHH", self.tx, 64 + self.produced % 256 * 12, reference, offset, flags, number, size)
-        self.produced += 1
-
-    def extra(self, kind: int, flags: int, value: bytes) -> None:
-        struct.pack_into("<BB6s4x", self.tx, 64 + self.produced % 256 * 12, kind, flags, value)
-        self.produced += 1
-
-    def put(self, page: int, data: bytes, flags: int = 0, offset: int = 0) -> None:
-        """A packet of one slot."""
-        self.pages[page][offset : offset + len(data)] = data
-        self.request(self.references[page], offset, flags, 100 + page, len(data))
 
     async def kick(self) -> None:
-        struct.pack_into("<I", self.tx, 0, self.produced)
-        await self.guest.hypercall.event_send(self.port)
+        await super().kick()
         await self.world.platform.sleep(200_000)
-
-    def answers(self) -> list[tuple[int, int]]:
-        """Id and status of each response since the last call; extra infos' ids do not count."""
-        (end,) = struct.unpack_from("<I", self.tx, 8)
-        found = []
-        while self.consumed < end:
-            number, status = struct.unpack_from("<Hh", self.tx, 64 + self.consumed % 256 * 12)
-            found.append((0 if status == NULL else number, status))
-            self.consumed += 1
-        return found
 
 
 def world_of(count: int = 3, **config: Any) -> Machine:
