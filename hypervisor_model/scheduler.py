@@ -164,14 +164,19 @@ class Scheduler:
 
     def _free_core(self, vcpu: Vcpu) -> Core | None:
         now = self._now()
-        # Where it ran last first: no switch is needed there.
-        for core in sorted(self.cores, key=lambda core: (core.last is not vcpu, core.vcpu is not None, core.number)):
+        for core in sorted(self.cores, key=lambda core: self._rank(core, vcpu)):
             if not vcpu.may_use(core) or (core.vcpu is not None and not core.vcpu.idles):
                 continue
             stays = core.last is vcpu and core.left == now and now - core.since < self.slice_ns
             if stays or not self._claimed(core, vcpu):
                 return core
         return None
+
+    @staticmethod
+    def _rank(core: Core, vcpu: Vcpu) -> tuple[int, ...]:
+        """Cores in the order in which a vCPU would have them."""
+        # Where it ran last no switch is needed, and on one that is new nobody else will need one; then the least loaded.
+        return core.last is not vcpu, core.vcpu is not None, core.last is not None, core.busy_ns, core.number
 
     def _claimed(self, core: Core, vcpu: Vcpu) -> bool:
         """Somebody who waits longer may use the core."""

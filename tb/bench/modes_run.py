@@ -33,8 +33,6 @@ COLD_ROUNDS: Final = 2
 """Not counted: they fill the IOTLB."""
 HEADER: Final = 14
 PEER: Final = bytes.fromhex("020000000001")
-SENDER_CORE, RECEIVER_CORE = frozenset({1}), frozenset({2})
-"""Guests are pinned, and core 0 is left to the control domain: nobody finds another one's state on its core."""
 _WAITING: Final = ("poll", "idle")
 
 
@@ -74,9 +72,7 @@ class Pair:
         await self._hv.boot()
         config = DeviceConfig(form=SendForm.FETCHED, mtu=MTU)
         if self.sharing is Sharing.NATIVE:
-            owner = self._hv.create_domain(
-                "owner", 2 * DOMAIN_PAGES, mode=self.sharing.mode, affinity=SENDER_CORE
-            )
+            owner = self._hv.create_domain("owner", 2 * DOMAIN_PAGES, mode=self.sharing.mode)
             receive = ReceiveConfig(mtu=config.mtu, entries=config.receive_entries)
             for _ in range(2):
                 nic = VirtualNic(
@@ -87,8 +83,8 @@ class Pair:
         else:
             self._host = Host(self._hv, self._bench.platform, self._bench.start, self.sharing, MTU)
             await self._host.boot()
-            for name, core in (("sender", SENDER_CORE), ("receiver", RECEIVER_CORE)):
-                domain = self._hv.create_domain(name, DOMAIN_PAGES, mode=self.sharing.mode, affinity=core)
+            for name in ("sender", "receiver"):
+                domain = self._hv.create_domain(name, DOMAIN_PAGES, mode=self.sharing.mode)
                 guest = await self._host.add_guest(domain, config)
                 self.sides.append(Side(domain, guest.device))
         await self._quiet()

@@ -304,6 +304,35 @@ def test_as_many_cores_as_vcpus_means_no_waiting() -> None:
     assert all(core.switches == 0 for core in scheduler_of(hv).cores)
 
 
+def test_who_runs_for_the_first_time_takes_a_core_that_nobody_has_used() -> None:
+    """One after the other, never two at a time: nobody's state is pushed off its core."""
+    platform, hv = timed_machine(3, 10_000, descriptor_build=1_000)
+    doms = [hv.create_domain(f"guest{n}", 16) for n in range(3)]
+    done: list[int] = []
+    with watched(platform) as stays:
+        for _ in range(3):
+            for dom in doms:
+                platform.run(work(dom, 4, done, platform))
+    check_conservation(hv, stays)
+    assert all(core.switches == 0 for core in scheduler_of(hv).cores)
+    assert [{stay.core for stay in stays if stay.vcpu is dom.vcpu and stay.begin < stay.end} for dom in doms] == [{0}, {1}, {2}]
+
+
+def test_where_every_core_has_been_used_the_least_loaded_is_taken() -> None:
+    platform, hv = timed_machine(3, 10_000, descriptor_build=1_000, context_switch=0)
+    doms = [hv.create_domain(f"guest{n}", 16) for n in range(4)]
+    done: list[int] = []
+    for dom, count in zip(doms, (7, 2, 5, 1), strict=True):
+        platform.run(work(dom, count, done, platform))
+    assert [core.switches for core in scheduler_of(hv).cores] == [0, 1, 0]
+    # Once more, and it is still there.
+    platform.run(work(doms[3], 1, done, platform))
+    assert [core.switches for core in scheduler_of(hv).cores] == [0, 1, 0]
+    # Whose core that was finds it the least loaded again: 2 + 1 + 1 against 5 and 7.
+    platform.run(work(doms[1], 1, done, platform))
+    assert [core.switches for core in scheduler_of(hv).cores] == [0, 2, 0]
+
+
 def test_affinity_is_obeyed_while_other_cores_are_idle() -> None:
     platform, hv = timed_machine(3, 10_000, descriptor_build=1_000, context_switch=0)
     doms = [hv.create_domain(f"guest{n}", 16, affinity=frozenset({1})) for n in range(2)]
