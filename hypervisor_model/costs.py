@@ -104,7 +104,7 @@ class CostTable(Mapping[str, Cost]):
     def describe(self) -> str:
         """One line for reports: version and what was changed."""
         if self.is_free:
-            return "none"
+            return "none, software takes no time"
         changes = [f"{name} {was:g} -> {self[name].ns:g} ns" for name, was in sorted(self.changed.items())]
         return f"version {self.version}, " + (", ".join(changes) if changes else "nothing changed")
 

@@ -117,11 +117,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ToolchainError as error:
         print(error, file=sys.stderr)
         return 2
-    found = measure_modes(console, model) if by_mode else measure_cases(console, model)
+    # The cases are about the hardware alone.
+    costs = CostTable.load() if by_mode else CostTable.free()
+    found = measure_modes(console, model, costs) if by_mode else measure_cases(console, model)
     if found is None:
         return 1
     path = FOLDER / "summary.json"
-    figures.write(path, found)
+    figures.write(path, found, costs.describe())
+    report.facts(console, ("Costs", costs.describe()))
     console.print(os.path.relpath(path), highlight=False)
     return 0
 
@@ -160,16 +163,16 @@ def measure_cases(console: Console, model: Model) -> list[Row] | None:
     return result
 
 
-def measure_modes(console: Console, model: Model) -> list[Row] | None:
+def measure_modes(console: Console, model: Model, costs: CostTable) -> list[Row] | None:
     """Run every way of sharing and print the figures side by side; None when one failed."""
-    costs = CostTable.load()
     found: dict[Sharing, list[Row]] = {}
     for sharing in Sharing:
         measured = run_job(console, model, "tb.bench.modes_job", str(sharing), modes.MODE_VARIABLE, modes.RESULT)
         if measured is None:
             return None
         found[sharing] = modes.rows(sharing, measured, costs)
-    console.print(modes.table(found, costs))
+    for table in modes.tables(found):
+        console.print(table)
     version = Row("mode.costs.version", costs.version, "")
     return [version, *(row for of_mode in found.values() for row in of_mode)]
 

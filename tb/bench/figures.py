@@ -19,7 +19,7 @@ class Row:
     note: str = ""
 
 
-def write(path: Path, rows: Sequence[Row]) -> None:
-    """All figures as JSON, in order."""
+def write(path: Path, rows: Sequence[Row], costs: str) -> None:
+    """All figures as JSON, in order, and what software cost (`CostTable.describe`)."""
     figures = [{"name": r.name, "value": r.value, "unit": r.unit, "bound": r.bound} for r in rows]
-    path.write_text(json.dumps(figures, indent=2) + "\n")
+    path.write_text(json.dumps({"software_costs": costs, "figures": figures}, indent=2) + "\n")

@@ -79,6 +79,12 @@ def write(path: Path, figures: dict[str, Any]) -> None:
     path.write_text(json.dumps(figures, indent=2) + "\n")
 
 
+def facts(out: Console, *lines: tuple[str, str]) -> None:
+    """Name and text of each line at the end of a run."""
+    for name, text in lines:
+        out.print(f"{name + ':':<12}{text}", highlight=False)
+
+
 def show(out: Console, figures: dict[str, Any], verdict: Verdict) -> None:
     """The end of a run for a person."""
     guests = Table(title="Frames on the wire, bit-exact and once", title_justify="left")
@@ -110,7 +116,8 @@ def show(out: Console, figures: dict[str, Any], verdict: Verdict) -> None:
     )
     files = ", ".join(figures[name] for name in ("pcapng", "trace", "waves") if name in figures)
     software = f"vCPU ns a frame: {software or 'none'}"
-    lines = (
+    facts(
+        out,
         ("Hypervisor", hypervisor),
         ("Software", software),
         ("Costs", figures["software_costs"]),
@@ -118,8 +125,6 @@ def show(out: Console, figures: dict[str, Any], verdict: Verdict) -> None:
         ("Simulation", speed),
         ("Files", files),
     )
-    for name, text in lines:
-        out.print(f"{name + ':':<12}{text}", highlight=False)
 
 
 def _by_role(software_ns: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:

@@ -138,7 +138,8 @@ async def serve(
         totals = await _totals(hypervisor, pump, guests, counters)
         totals |= {"simulated_ns": platform.now() - began, "cpu_s": time.process_time()}
         if service.asked:
-            control.send(end, {"kind": "end", "captures": captures, "totals": totals})
+            told = {"captures": captures, "totals": totals, "software_costs": hypervisor.costs.describe()}
+            control.send(end, {"kind": "end", **told})
 
 
 def _form(nic: VirtualNic) -> Form:

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tb.sim.report import facts
 from tb.tap.config import TapConfig, addresses
 from tb.tap.namespaces import Namespace
 
@@ -91,16 +92,17 @@ def show(out: Console, figures: dict[str, Any]) -> None:
         "Stacks": figures["stacks"],
         **{name.upper() if name == "nic" else name.capitalize(): totals[name] for name in TOTALS},
     }
-    lines = (
+    facts(
+        out,
         *(
             (name, ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in rows.items()))
             for name, rows in counted.items()
         ),
+        # The stacks are Linux's own: a table of what such software costs has no say over them.
+        ("Costs", f"{figures['software_costs']}; the stacks take real time"),
         ("Time", f"{time}, {figures['real_s']:.0f} s of real time"),
         (
             "Captures",
             ", ".join(f"{c['path']} ({c['frames']:,} frames, {c['bad']} bad)" for c in figures["captures"].values()),
         ),
     )
-    for name, text in lines:
-        out.print(f"{name + ':':<12}{text}", highlight=False)

@@ -95,6 +95,7 @@ class Session:
             "steps": self._steps,
             "stacks": stacks,
             "totals": totals["totals"],
+            "software_costs": totals["software_costs"],
             "captures": self._captures(totals["captures"]),
             "real_s": time.monotonic() - began,
         }

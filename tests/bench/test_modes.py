@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,12 +15,28 @@ from hypervisor_model.sharing import Sharing
 from sw.platform import PlatformTimeoutError
 from tb.bench.__main__ import parse
 from tb.bench.bounds import wire_gbps
-from tb.bench.modes import COUNTED, REGISTERS, ModeMeasurement, Share, Spent, Stream, break_even, rows, table
+from tb.bench.modes import (
+    COUNTED,
+    LINE_MESSAGES,
+    REGISTERS,
+    Flow,
+    ModeMeasurement,
+    Received,
+    Share,
+    Spent,
+    Stream,
+    break_even,
+    rows,
+    tables,
+)
 from tb.bench.modes_run import Bench, Pair
+from tb.ethernet import with_fcs
 from tb.model.platform import ModelPlatform
+from tb.sim import report
 
 BYPASS = [Sharing.NATIVE, Sharing.IOMMU, Sharing.WINDOWS]
 FRAMES = 600
+PACED = 10
 ROUNDS = 3
 SIZES = (1, 64, 1500, 65536)
 COSTS = CostTable.load()
@@ -33,12 +49,15 @@ HARDWARE_NS = 1_500
 """The reference NIC and its bus need less for a short frame, and to quiesce."""
 
 
-def pair_of(platform: ModelPlatform, sharing: Sharing, lost: int = 0) -> Pair:
+def pair_of(
+    platform: ModelPlatform, sharing: Sharing, lost: int = 0, line: Callable[[bytes, int], None] | None = None
+) -> Pair:
     def wire() -> Iterable[tuple[int, bytes]]:
         frames = [(frame.time, frame.data) for frame in platform.wire_frames()]
         return frames[lost:]
 
-    return Pair(Bench(platform, platform.gather, platform.start, wire), sharing, COSTS)
+    send = platform.wire_send if line is None else line
+    return Pair(Bench(platform, platform.gather, platform.start, wire, send), sharing, COSTS)
 
 
 @cache
@@ -52,8 +71,10 @@ def measured(sharing: Sharing) -> ModeMeasurement:
         streams = {COUNTED: await pair.stream(COUNTED, FRAMES)}
         runs = (1, 16) if sharing in REGISTERS else ()
         registration = {pages: await pair.registration(pages, ROUNDS) for pages in runs}
+        received = {flow: await pair.received(flow, FRAMES, PACED) for flow in Flow}
+        line_latency = {size: await pair.line_latency(size, ROUNDS) for size in LINE_MESSAGES}
         await pair.close()
-        return ModeMeasurement(latency, streams, registration)
+        return ModeMeasurement(latency, streams, registration, received, line_latency)
 
     [found] = platform.run(body())
     assert isinstance(found, ModeMeasurement)
@@ -170,6 +191,157 @@ def test_rates() -> None:
     assert ns > GRANTS + 128 * COPY + BRIDGE + COUNTED * COPY
 
 
+# --- receiving ----------------------------------------------------------------------------------
+
+
+def taken(sharing: Sharing, flow: Flow) -> Received:
+    return measured(sharing).received[flow]
+
+
+GUESTS_WORK = {
+    "copy_byte": COPY, "descriptor_build": BUILD, "completion_reap": REAP, "mmio_write": DOORBELL, "interrupt_entry": INTERRUPT,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flow", Flow)
+@pytest.mark.parametrize("sharing", BYPASS)
+def test_bypass_receives_by_interrupts_alone(sharing: Sharing, flow: Flow) -> None:
+    found = taken(sharing, flow).stream.spent
+    assert found.hypercalls == 0
+    # nobody polls who has nothing to take, and nobody is interrupted who polls
+    assert 0 < found.entries == found.interrupts == found.operations["guest", "interrupt_entry"] < FRAMES / 4
+    assert found.count("grant_map", "grant_unmap", "grant_copy", "grant_copy_byte", "pin_check") == 0
+    ends = 2 if flow is Flow.GUEST_TO_GUEST else 1
+    assert found.operations["guest", "copy_byte"] == ends * FRAMES * COUNTED
+    assert found.operations["guest", "completion_reap"] == ends * FRAMES
+    assert found.time["guest"].own == pytest.approx(sum(found.operations["guest", name] * ns for name, ns in GUESTS_WORK.items()))
+    # an interrupt wakes a vCPU, unless the sender's work has it awake: native, where the two are one system
+    woken = found.time["guest"].hypervisor / BLOCKED
+    assert woken == found.interrupts if sharing is not Sharing.NATIVE or flow is Flow.RX else woken <= found.interrupts
+    assert found.time.get("dom0", Share()) == Share()
+
+
+@pytest.mark.parametrize("flow", Flow)
+@pytest.mark.parametrize("sharing", Sharing)
+def test_who_sleeps_before_each_frame_is_interrupted_for_each(sharing: Sharing, flow: Flow) -> None:
+    found = taken(sharing, flow).paced.spent
+    split = sharing is Sharing.SPLIT
+    # between guests of the bridge there is no device that could interrupt
+    assert found.interrupts == (0 if split and flow is Flow.GUEST_TO_GUEST else PACED)
+    assert found.operations["guest", "interrupt_entry"] == PACED
+    assert found.operations.get(("dom0", "interrupt_entry"), 0) == (PACED if split else 0)
+    assert found.entries == found.interrupts + found.hypercalls
+    if sharing in BYPASS:
+        assert found.hypercalls == 0
+    if split:
+        # each copy and each event; from a guest also mapping its page, and unmapping it
+        assert found.hypercalls == PACED * (2 if flow is Flow.RX else 6)
+
+
+def test_each_guest_pays_for_its_part() -> None:
+    for sharing in Sharing:
+        time = taken(sharing, Flow.GUEST_TO_GUEST).stream.spent.time
+        if sharing is Sharing.NATIVE:
+            assert time.keys() == {"guest"}
+            continue
+        for part in ("own", "hypervisor", "poll"):
+            assert getattr(time["sender"], part) + getattr(time["receiver"], part) == pytest.approx(getattr(time["guest"], part))
+        alone = taken(sharing, Flow.RX).stream.spent.time
+        assert (alone["sender"].own, alone["receiver"].own) == (0, alone["guest"].own)
+
+
+def test_validated_checks_each_buffer_that_is_posted() -> None:
+    found = taken(Sharing.VALIDATED, Flow.RX).stream.spent
+    # buffers are posted by the dozen, and a check that finds no room is made again
+    assert FRAMES <= found.count("pin_check") <= 1.5 * FRAMES
+    assert 0 < found.hypercalls < FRAMES / 3
+    assert found.entries == found.hypercalls + found.interrupts
+
+
+def test_split_copies_into_pages_that_the_guest_has_posted() -> None:
+    found = taken(Sharing.SPLIT, Flow.RX).stream.spent
+    assert [found.count(name) for name in ("grant_map", "grant_unmap", "grant_copy")] == [0, 0, FRAMES]
+    assert found.count("grant_copy_byte") == FRAMES * COUNTED
+    # out of the NIC's buffers by its driver; the guest takes the page as it is
+    assert (found.operations["dom0", "copy_byte"], found.operations.get(("guest", "copy_byte"), 0)) == (FRAMES * COUNTED, 0)
+    assert 0 < found.interrupts < FRAMES / 4
+    least = FRAMES * (BRIDGE + REAP + COUNTED * COPY)
+    assert found.time["dom0"].own >= least
+
+
+def test_split_forwards_between_guests_without_the_nic() -> None:
+    found = taken(Sharing.SPLIT, Flow.GUEST_TO_GUEST).stream.spent
+    assert [found.count(name) for name in ("grant_map", "grant_unmap", "grant_copy")] == [FRAMES, FRAMES, 2 * FRAMES]
+    assert found.count("grant_copy_byte") == FRAMES * (128 + COUNTED)
+    assert found.count("copy_byte") == found.interrupts == 0
+
+
+def test_receive_rates() -> None:
+    for sharing in (*BYPASS, Sharing.VALIDATED):
+        rate = taken(sharing, Flow.RX).stream.gbps
+        # the first frame's wake-up is in it
+        assert 0.97 * wire_gbps(COUNTED) < rate < wire_gbps(COUNTED)
+    for flow in Flow:
+        time = taken(Sharing.SPLIT, flow).stream.spent.time["dom0"]
+        busy_ns = (time.own + time.hypervisor) / FRAMES
+        assert busy_ns <= COUNTED * 8 / taken(Sharing.SPLIT, flow).stream.gbps < 1.1 * busy_ns
+
+
+@pytest.mark.parametrize("sharing", BYPASS)
+@pytest.mark.parametrize(("size", "copied"), [(1, 60), (1500, 1514)])
+def test_a_frame_from_the_line_wakes_its_receiver(sharing: Sharing, size: int, copied: int) -> None:
+    software = BLOCKED + INTERRUPT + REAP + copied * COPY
+    assert software <= measured(sharing).line_latency[size] <= software + 500
+
+
+def test_split_wakes_the_control_domain_and_the_guest() -> None:
+    copies = 1514 * COPY * 2 + 1060
+    assert measured(Sharing.SPLIT).line_latency[1500] > 2 * (BLOCKED + INTERRUPT) + copies + BRIDGE
+
+
+@pytest.mark.parametrize("trouble", ["lost", "again", "other bytes"])
+def test_frames_that_do_not_arrive_as_they_were_sent_are_an_error(trouble: str) -> None:
+    platform = ModelPlatform()
+    sent = 0
+
+    def line(data: bytes, not_before: int) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 7 and trouble == "lost":
+            return
+        if sent == 7 and trouble == "other bytes":
+            data = with_fcs(data[:100] + b"!" + data[101:-4])
+        platform.wire_send(data, not_before)
+        if sent == 7 and trouble == "again":
+            platform.wire_send(data, not_before)
+
+    pair = pair_of(platform, Sharing.NATIVE, line=line)
+
+    async def body() -> None:
+        await pair.build()
+        await pair.received(Flow.RX, 20, 0)
+
+    error, message = (PlatformTimeoutError, "19 of 20 frames") if trouble == "lost" else (RuntimeError, "not those 20")
+    with pytest.raises(error, match=message):
+        platform.run(body())
+
+
+def test_a_late_frame_from_the_line_is_not_taken_for_a_fast_one() -> None:
+    platform = ModelPlatform()
+    late = pair_of(platform, Sharing.NATIVE, line=lambda data, not_before: platform.wire_send(data, not_before + 3_000))
+
+    async def body() -> None:
+        await late.build()
+        found = await late.line_latency(1, ROUNDS)
+        assert found == pytest.approx(measured(Sharing.NATIVE).line_latency[1] + 3_000, abs=10)
+        await late.close()
+
+    platform.run(body())
+
+
+# --- registrations and figures -------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("sharing", REGISTERS)
 @pytest.mark.parametrize("pages", [1, 16])
 def test_registration_is_two_hypercalls_and_the_pages(sharing: Sharing, pages: int) -> None:
@@ -225,7 +397,8 @@ def test_a_message_that_does_not_arrive_is_an_error(monkeypatch: pytest.MonkeyPa
 
 def test_software_without_costs_is_refused() -> None:
     platform = ModelPlatform()
-    pair = Pair(Bench(platform, platform.gather, platform.start, list), Sharing.NATIVE, CostTable.free())
+    bench = Bench(platform, platform.gather, platform.start, list, platform.wire_send)
+    pair = Pair(bench, Sharing.NATIVE, CostTable.free())
 
     async def body() -> None:
         await pair.build()
@@ -236,33 +409,64 @@ def test_software_without_costs_is_refused() -> None:
 
 
 def test_rows_divide_by_the_frames() -> None:
-    operations = {("guest", "copy_byte"): 600, ("dom0", "copy_byte"): 400, ("dom0", "grant_map"): 8, ("dom0", "grant_copy_byte"): 512}
-    time = {"guest": Share(400, 200, 100), "dom0": Share(40, 20, 10)}
+    operations = {
+        ("guest", "copy_byte"): 600, ("dom0", "copy_byte"): 400, ("dom0", "grant_map"): 8, ("dom0", "grant_copy_byte"): 512,
+        ("guest", "interrupt_entry"): 6, ("dom0", "interrupt_entry"): 2,
+    }  # fmt: skip
+    time = {"guest": Share(400, 200, 100), "dom0": Share(40, 20, 10), "sender": Share(300, 150, 75), "receiver": Share(100, 50, 25)}
     counted = Stream(4, 9.0, Spent(12, 8, 2, operations, time))
-    found = rows(Sharing.SPLIT, ModeMeasurement({64: 1500.0}, {COUNTED: counted}, {16: 1000.0}), COSTS)
+    paced = Stream(2, 1.0, Spent(4, 2, 2, {("guest", "interrupt_entry"): 3}, {}))
+    received = {flow: Received(counted, paced) for flow in Flow}
+    measurement = ModeMeasurement({64: 1500.0}, {COUNTED: counted}, {16: 1000.0}, received, {1: 6500.0})
+    found = rows(Sharing.SPLIT, measurement, COSTS)
     values = {row.name.removeprefix("mode.split."): row.value for row in found}
-    assert values == {
-        "latency_us.64": 1.5, "gbps.1514": 9.0, "packet.entries": 3, "packet.hypercalls": 2, "packet.interrupts": 0.5,
+    packet = {
+        "packet.entries": 3, "packet.hypercalls": 2, "packet.interrupts": 0.5,
+        "packet.upcalls.guest": 1.5, "packet.upcalls.dom0": 0.5,
         "packet.grant_map": 2, "packet.grant_unmap": 0, "packet.grant_copy": 0, "packet.pin_check": 0,
         "packet.bytes_copied.guest": 150, "packet.bytes_copied.dom0": 100, "packet.bytes_copied.grant_copy": 128,
         "packet.cpu_ns.guest.own": 100, "packet.cpu_ns.guest.hypervisor": 50, "packet.cpu_ns.guest.poll": 25,
         "packet.cpu_ns.dom0.own": 10, "packet.cpu_ns.dom0.hypervisor": 5, "packet.cpu_ns.dom0.poll": 2.5,
-        "registration_us.16": 1.0, "break_even_sends.16": 3,
     }  # fmt: skip
-    assert {row.name: row.bound for row in found}["mode.split.gbps.1514"] == pytest.approx(9.84, abs=0.005)
+    taken = {"gbps.1514": 9.0, **packet} | {
+        "paced.entries": 2, "paced.hypercalls": 1, "paced.interrupts": 1, "paced.upcalls.guest": 1.5, "paced.upcalls.dom0": 0
+    }
+    apart = {
+        "packet.cpu_ns.sender.own": 75, "packet.cpu_ns.sender.hypervisor": 37.5, "packet.cpu_ns.sender.poll": 18.75,
+        "packet.cpu_ns.receiver.own": 25, "packet.cpu_ns.receiver.hypervisor": 12.5, "packet.cpu_ns.receiver.poll": 6.25,
+    }  # fmt: skip
+    assert values == {
+        "latency_us.64": 1.5, "gbps.1514": 9.0, **packet, "registration_us.16": 1.0, "break_even_sends.16": 3,
+        "rx.latency_us.1": 6.5, **{f"rx.{name}": value for name, value in taken.items()},
+        **{f"guest_to_guest.{name}": value for name, value in (taken | apart).items()},
+    }  # fmt: skip
+    bounds = {row.name: row.bound for row in found}
+    for name in ("mode.split.gbps.1514", "mode.split.rx.gbps.1514"):
+        assert bounds[name] == pytest.approx(9.84, abs=0.005)
 
 
-def test_the_table_has_a_column_for_each_mode_and_says_what_software_cost() -> None:
-    costs = CostTable.load(overrides={"exit": 1500})
-    found = {sharing: rows(sharing, measured(sharing), costs) for sharing in Sharing}
+def test_a_table_has_a_column_for_each_mode_and_fits_a_page() -> None:
+    found = {sharing: rows(sharing, measured(sharing), COSTS) for sharing in Sharing}
     out = io.StringIO()
-    Console(file=out, width=160).print(table(found, costs))
-    text = out.getvalue()
-    assert "software costs: version 1, exit 680 -> 1500 ns" in text
-    lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
-    assert lines["quantity"] == ["unit", *Sharing]
-    assert len(lines["latency_us.1"]) == 1 + len(Sharing)
-    assert len(lines["registration_us.1"]) == 1 + len(REGISTERS)
+    for table in tables(found):
+        Console(file=out, width=report.PLAIN_WIDTH).print(table)
+    sending, receiving, between = out.getvalue().split("Frames of 1514 bytes")
+    assert "…" not in out.getvalue()
+    for text, quantities in (
+        (sending, ("latency_us.1", "packet.entries", "packet.cpu_ns.dom0.hypervisor")),
+        (receiving, ("latency_us.1500", "paced.interrupts", "packet.cpu_ns.guest.own")),
+        (between, ("packet.cpu_ns.guest.own", "paced.upcalls.guest")),
+    ):
+        lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
+        assert lines["quantity"] == ["unit", *Sharing]
+        for quantity in quantities:
+            numbers = [word for word in lines[quantity] if word.replace(",", "").replace(".", "").isdigit()]
+            assert len(numbers) == len(Sharing)
+    # a native owner is both guests
+    assert between.count("cpu_ns.sender.own") == 1 and len(between.partition("cpu_ns.sender.own")[2].split("\n")[0].split()) == 5
+    # nothing that was measured is missing
+    printed = sum("." in line.split()[0] for line in out.getvalue().splitlines() if line.strip())
+    assert printed == len({row.name.partition(f"{s}.")[2] for s, of_mode in found.items() for row in of_mode})
 
 
 def test_the_option_wins_over_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
