@@ -100,6 +100,13 @@ def readable(domid: int, permissions: Permissions) -> Access:
     return access_of(domid, permissions) | Access.READ
 
 
+def permit_and_refuse(call: Call) -> int:
+    """The check comes too late."""
+    if domctl.command(call) == DomctlOp.IRQ_PERMISSION:
+        call.domain.irqs.add(16)
+    return HEADER(call)
+
+
 def any_frame(copier: GrantCopier, caller: int, side: Side) -> GrantTable:
     return copier._grants.living(caller if side.domid == DOMID_SELF else side.domid)
 
@@ -120,6 +127,7 @@ def long_frames(transmitter: BackTransmitter, *arguments: Any, **options: Any) -
     transmitter._max_frame = 20_000
 
 
+HEADER: Final = domctl._header
 BIND: Final = EventChannels.bind_interdomain
 MAKE: Final = BackTransmitter.__init__
 HOLES: Final[dict[str, tuple[Sharing, Patch, set[str]]]] = {
@@ -159,6 +167,9 @@ HOLES: Final[dict[str, tuple[Sharing, Patch, set[str]]]] = {
     "irq_permission": (
         Sharing.NATIVE, replaced(domctl, "_header", domctl_for_all(DomctlOp.IRQ_PERMISSION)),
         {"permit itself the owner's interrupt"},
+    ),
+    "an effect before the refusal": (
+        Sharing.NATIVE, replaced(domctl, "_header", permit_and_refuse), {"permit itself the owner's interrupt"},
     ),
     "whose frame is copied": (Sharing.NATIVE, replaced(GrantCopier, "_table", any_frame), {"copy from the owner's frame"}),
     "an interrupt's owner": (

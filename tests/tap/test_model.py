@@ -224,6 +224,7 @@ def test_figures_and_captures(own_session: Session) -> None:
     assert (wired["from"], wired["to"], wired["frames"], wired["lost"]) == ("guest0", "wire", 1, 0)
     assert 0 < local["min_ns"] <= local["median_ns"] <= local["p99_ns"]
     told = own_session.ask("end")
+    assert told["software_costs"] == "none, software takes no time"
     assert told["captures"] == {"wire.pcapng": 1, "guest0.pcapng": 51, "guest1.pcapng": 50}
     assert not any(told["totals"]["must_be_zero"].values())
     [captured] = PcapNgReader(str(own_session.folder / "wire.pcapng"))

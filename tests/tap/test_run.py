@@ -35,6 +35,8 @@ def run(folder: Path, *options: str) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     figures: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    assert figures["software_costs"] == "none, software takes no time"
+    assert "Costs:      none, software takes no time; the stacks take real time\n" in done.stdout
     return figures
 
 
