@@ -175,8 +175,8 @@ class Scheduler:
     @staticmethod
     def _rank(core: Core, vcpu: Vcpu) -> tuple[int, ...]:
         """Cores in the order in which a vCPU would have them."""
-        # Where it ran last no switch is needed, and on one that is new nobody else will need one; then the least loaded.
-        return core.last is not vcpu, core.vcpu is not None, core.last is not None, core.busy_ns, core.number
+        # Where it ran last no switch is needed. Then the least loaded: one that nobody has used before one whose vCPU will be back.
+        return core.last is not vcpu, core.vcpu is not None, core.busy_ns, core.number
 
     def _claimed(self, core: Core, vcpu: Vcpu) -> bool:
         """Somebody who waits longer may use the core."""

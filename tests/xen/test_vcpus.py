@@ -325,12 +325,33 @@ def test_where_every_core_has_been_used_the_least_loaded_is_taken() -> None:
     for dom, count in zip(doms, (7, 2, 5, 1), strict=True):
         platform.run(work(dom, count, done, platform))
     assert [core.switches for core in scheduler_of(hv).cores] == [0, 1, 0]
-    # Once more, and it is still there.
-    platform.run(work(doms[3], 1, done, platform))
+    # Once more: they are still there, the heaviest too.
+    for dom in (doms[3], doms[0]):
+        platform.run(work(dom, 1, done, platform))
     assert [core.switches for core in scheduler_of(hv).cores] == [0, 1, 0]
-    # Whose core that was finds it the least loaded again: 2 + 1 + 1 against 5 and 7.
+    # Whose core that was finds it the least loaded again: 2 + 1 + 1 against 5 and 8.
     platform.run(work(doms[1], 1, done, platform))
     assert [core.switches for core in scheduler_of(hv).cores] == [0, 2, 0]
+
+
+def test_a_free_core_is_taken_before_one_where_somebody_idles() -> None:
+    platform, hv = timed_machine(2, 10_000, descriptor_build=1_000, context_switch=0)
+    heavy, late = (hv.create_domain(name, 16) for name in ("heavy", "late"))
+    idler = hv.create_domain("idler", 16, posted=True)
+    done: list[int] = []
+
+    async def idle() -> None:
+        idler.spend("descriptor_build", 1)
+        await idler.sleep(20_000)
+
+    async def after() -> None:
+        await platform.sleep(10_000)
+        assert idler.vcpu.idles and idler.vcpu.core is scheduler_of(hv).cores[1]
+        await work(late, 1, done, platform)
+
+    platform.run(work(heavy, 7, done, platform))
+    platform.run(idle(), after())
+    assert [core.last for core in scheduler_of(hv).cores] == [late.vcpu, idler.vcpu]
 
 
 def test_affinity_is_obeyed_while_other_cores_are_idle() -> None:
