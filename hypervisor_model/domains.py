@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from hypervisor_model.events.channels import EventChannels
@@ -13,6 +14,7 @@ from hypervisor_model.guest_pages import GuestPages
 from hypervisor_model.memory import OWNER_XEN, FrameAllocator, PageType
 from hypervisor_model.p2m import P2M
 from hypervisor_model.switch import PortPolicy
+from hypervisor_model.timers import VcpuTimers
 from hypervisor_model.vcpus import Vcpu, VcpuSignal, VcpuState
 from sw.abi.registers import Mode
 from sw.guest.hypercalls import GuestHypercalls
@@ -21,7 +23,7 @@ from sw.guest.machine import GuestLayout
 from sw.platform import PAGE_SHIFT, PAGE_SIZE, Platform
 from sw.xen.errno import Errno, HypercallError
 from sw.xen.sched import ShutdownReason
-from sw.xen.xen import UPCALL_MASK, UPCALL_PENDING
+from sw.xen.xen import UPCALL_MASK, UPCALL_PENDING, Virq
 
 if TYPE_CHECKING:
     from hypervisor_model.hypervisor import Hypervisor
@@ -33,6 +35,8 @@ SHARED_INFO_GAP: Final = 0x80
 DEVICE_GAP: Final = 0x100
 """The RAM is followed by at most 64 grant-table pages and 8 of status words, at these many pages by the shared-info page and by
 device pages."""
+DEVICE_ALIGNMENT: Final = 0x10
+"""Pages of one aperture."""
 DEVICE_PAGES: Final = 0x400
 """Room for the apertures of all endpoints."""
 SLACK_PAGES: Final = 256
@@ -139,6 +143,10 @@ class Domain:
         self.vcpus = tuple(vcpus)
         self.vcpu = vcpus[0]
         """Where its software runs."""
+        self.timers = tuple(
+            VcpuTimers(platform, partial(hypervisor.raise_virq, self, Virq.TIMER, number)) for number in range(len(vcpus))
+        )
+        """Of each vCPU."""
         self.calls = 0
         """Hypercalls under way."""
         self.shutdown_reason: ShutdownReason | None = None
@@ -181,7 +189,9 @@ class Domain:
         base = HIGH_BASE_GFN if (self.domid - 1) % 2 else LOW_BASE_GFN
         self._ram = range(base, base + pages)
         end = self._ram.stop
-        self.layout = GuestLayout(self._ram, end, end + SHARED_INFO_GAP, end + DEVICE_GAP)
+        # Apertures are BARs of functions, and so aligned to their size.
+        device = -(-(end + DEVICE_GAP) // DEVICE_ALIGNMENT) * DEVICE_ALIGNMENT
+        self.layout = GuestLayout(self._ram, end, end + SHARED_INFO_GAP, device)
         """Guest-physical address space."""
         self.p2m.reserved = range(self.layout.device, self.layout.device + DEVICE_PAGES)
 
@@ -271,8 +281,9 @@ class Domain:
 
     def _stop(self, life: DomainState) -> None:
         self._life = life
-        for vcpu in self.vcpus:
+        for vcpu, timers in zip(self.vcpus, self.timers, strict=True):
             vcpu.stop(self._obituary())
+            timers.stop()
 
     def _obituary(self) -> str:
         if self._life is DomainState.SHUT_DOWN and self.shutdown_reason is not None:

@@ -87,6 +87,10 @@ class Platform(Protocol):
 
     async def sleep(self, ns: int) -> None: ...
 
+    def call_after(self, ns: int, action: Callable[[], None]) -> None:
+        """Call `action()` when `ns` of simulated time have passed, as a timer interrupt would; it must not block."""
+        ...
+
     async def monitor(self, address: int, expected: bytes, mask: bytes, timeout_ns: int) -> bool:
         """Sleep until `memory & mask == expected` at `address`, as a core in MONITOR/MWAIT would.
 

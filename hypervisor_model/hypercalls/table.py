@@ -172,6 +172,7 @@ async def _inside(call: Call, number: int, arguments: tuple[int, ...]) -> int:
 
 PLAIN: Final[Mapping[int, Operation]] = {
     Hypercall.MMU_UPDATE: Operation(mmu_update.mmu_update),
+    Hypercall.SET_TIMER_OP: Operation(vcpu_op.set_timer_op),
     # Whether it was of the data path is said by the calls inside.
     Hypercall.MULTICALL: Operation(partial(multicall, _inside), control=True),
 }

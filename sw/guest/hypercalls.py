@@ -22,7 +22,7 @@ from sw.xen.memory import ADD_TO_PHYSMAP, DOMID, EXCHANGE, EXTENT_ORDERS, FRAME,
 from sw.xen.myri import FilterFlag, MapFlag, MyriOp, ValidatedRing
 from sw.xen.physdev import MAP_PIRQ, MAP_PIRQ_TYPE_MSI, UNMAP_PIRQ, PhysdevOp
 from sw.xen.sched import POLL, SHUTDOWN, SchedOp, ShutdownReason
-from sw.xen.vcpu import RUNSTATE_INFO, RunstateState, VcpuOp
+from sw.xen.vcpu import RUNSTATE_INFO, SET_SINGLESHOT_TIMER, RunstateState, SingleshotFlag, VcpuOp
 from sw.xen.xen import DOMID_SELF, Hypercall, Virq
 
 if TYPE_CHECKING:
@@ -232,15 +232,15 @@ class GuestHypercalls:
 
     # --- event_channel_op, physdev_op ------------------------------------------------------------
 
-    async def map_pirq(self, endpoint: int) -> int:
-        """The interrupt of an own endpoint among the guest's physical interrupts."""
-        arguments = (DOMID_SELF, MAP_PIRQ_TYPE_MSI, _ANY, _ANY, 0, 0, endpoint, _TABLE_PRESENT)
+    async def map_pirq(self, endpoint: int, *, domid: int = DOMID_SELF) -> int:
+        """The interrupt of an own endpoint among the guest's physical interrupts; of another domain's, its `domid`."""
+        arguments = (domid, MAP_PIRQ_TYPE_MSI, _ANY, _ANY, 0, 0, endpoint, _TABLE_PRESENT)
         answer = await self._structure(Hypercall.PHYSDEV_OP, PhysdevOp.MAP_PIRQ, MAP_PIRQ, *arguments)
         return int(answer[3])
 
-    async def unmap_pirq(self, pirq: int) -> None:
+    async def unmap_pirq(self, pirq: int, *, domid: int = DOMID_SELF) -> None:
         """Give a physical interrupt back."""
-        await self._structure(Hypercall.PHYSDEV_OP, PhysdevOp.UNMAP_PIRQ, UNMAP_PIRQ, DOMID_SELF, pirq)
+        await self._structure(Hypercall.PHYSDEV_OP, PhysdevOp.UNMAP_PIRQ, UNMAP_PIRQ, domid, pirq)
 
     async def bind_pirq(self, pirq: int) -> int:
         """Event-channel port of a physical interrupt; it is masked until unmasked."""
@@ -357,6 +357,21 @@ class GuestHypercalls:
         finally:
             self._pages.give(page)
         return RunstateState(state), entered, tuple(times)
+
+    def set_singleshot_timer(self, deadline: int) -> bool:
+        """VIRQ_TIMER at system time `deadline` (ns) on the vCPU that asks; False when that has passed. Never sleeps."""
+        page = self._pages.take()
+        at = page << PAGE_SHIFT
+        try:
+            self._machine.memory.write(at, SET_SINGLESHOT_TIMER.pack(deadline, SingleshotFlag.FUTURE))
+            result = self._machine.vmcall_now(Hypercall.VCPU_OP, VcpuOp.SET_SINGLESHOT_TIMER, 0, at)
+            return result != -Errno.ETIME and not self._checked(result)
+        finally:
+            self._pages.give(page)
+
+    def stop_singleshot_timer(self) -> None:
+        """Undo `set_singleshot_timer`. Never sleeps."""
+        self._checked(self._machine.vmcall_now(Hypercall.VCPU_OP, VcpuOp.STOP_SINGLESHOT_TIMER, 0))
 
     # --- myri_op ---------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from sw.guest.device_pages import DevicePages
 from sw.guest.events import GuestEvents
 from sw.guest.grant_table import GuestGrants
 from sw.guest.machine import EndpointCalls, EndpointGrant, GuestMachine
+from sw.guest.timers import GuestTimers
 from sw.xen.xen import DOMID_CONTROL
 
 
@@ -24,6 +25,7 @@ class GuestKernel:
         self.grants = GuestGrants(machine)
         self._events = GuestEvents(machine)
         self._pirqs: dict[int, int] = {}
+        self.timers = GuestTimers(machine)
 
     def allocate_pages(self, count: int) -> int:
         """First GFN of `count` consecutive pages. Raises `OutOfPagesError`."""
@@ -92,8 +94,13 @@ class GuestKernel:
     async def bind_interrupt(self, endpoint: int, handler: Callable[[], None]) -> int:
         """Run `handler` at each interrupt of an own endpoint; the event-channel port. It must not block."""
         pirq = await self._machine.hypercall.map_pirq(endpoint)
-        port = await self._machine.hypercall.bind_pirq(pirq)
+        port = await self.bind_pirq(pirq, handler)
         self._pirqs[port] = pirq
+        return port
+
+    async def bind_pirq(self, pirq: int, handler: Callable[[], None]) -> int:
+        """The same for a physical interrupt that somebody has mapped for the guest; `unbind_event` ends it."""
+        port = await self._machine.hypercall.bind_pirq(pirq)
         await self._events.bind(port, handler, 0)
         return port
 
@@ -125,6 +132,7 @@ class GuestKernel:
     async def reset_events(self) -> None:
         """Close every event channel and go back to the 2-level ABI, as before another kernel takes over."""
         await self._events.reset()
+        self.timers.reset()
         for pirq in self._pirqs.values():
             await self._machine.hypercall.unmap_pirq(pirq)
         self._pirqs.clear()

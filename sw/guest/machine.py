@@ -18,6 +18,7 @@ from sw.xen.xen import DOMID_CONTROL
 
 if TYPE_CHECKING:
     from sw.guest.hypercalls import GuestHypercalls
+    from sw.guest.timers import GuestTimers
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,9 @@ class DriverKernel(Protocol):
 class Kernel(DriverKernel, Protocol):
     """Services of the guest's own kernel that drivers use."""
 
+    @property
+    def timers(self) -> GuestTimers: ...
+
     def allocate_pages(self, count: int) -> int: ...
 
     def free_pages(self, gfn: int, count: int) -> None: ...
@@ -197,6 +201,8 @@ class Kernel(DriverKernel, Protocol):
     def grant_reference(self, reference: int, gfn: int, *, readonly: bool, domid: int = DOMID_CONTROL) -> None: ...
 
     def end_reference(self, reference: int) -> bool: ...
+
+    async def bind_pirq(self, pirq: int, handler: Callable[[], None]) -> int: ...
 
     async def bind_event(self, port: int, handler: Callable[[], None], *, vcpu: int = 0) -> None: ...
 

@@ -12,6 +12,7 @@ class Errno(IntEnum):
     ENOENT = 2
     ESRCH = 3
     EIO = 5
+    ENXIO = 6
     E2BIG = 7
     EAGAIN = 11
     ENOMEM = 12
@@ -25,8 +26,10 @@ class Errno(IntEnum):
     ENOSPC = 28
     ERANGE = 34
     ENOSYS = 38
+    ETIME = 62
     EOPNOTSUPP = 95
     ETIMEDOUT = 110
+    EALREADY = 114
 
 
 class HypercallError(RuntimeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Final
 
 
@@ -37,3 +37,16 @@ class RunstateState(IntEnum):
 
 RUNSTATE_INFO: Final = struct.Struct("<ixxxxQ4Q")
 """vcpu_runstate_info: state, state_entry_time (ns), time in each state (ns)."""
+
+
+class SingleshotFlag(IntFlag):
+    """`flags` of vcpu_set_singleshot_timer (VCPU_SSHOTTMR_*)."""
+
+    FUTURE = 1
+    """A time that has passed is refused (ETIME)."""
+
+
+SET_SINGLESHOT_TIMER: Final = struct.Struct("<QIxxxx")
+"""vcpu_set_singleshot_timer: timeout_abs_ns (system time), flags."""
+SET_PERIODIC_TIMER: Final = struct.Struct("<Q")
+"""vcpu_set_periodic_timer: period_ns."""

@@ -14,6 +14,7 @@ class Hypercall(IntEnum):
     MEMORY_OP = 12
     MULTICALL = 13
     UPDATE_VA_MAPPING = 14
+    SET_TIMER_OP = 15
     XEN_VERSION = 17
     GRANT_TABLE_OP = 20
     VCPU_OP = 24

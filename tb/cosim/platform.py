@@ -328,6 +328,13 @@ class RtlPlatform:
         self._timer(self._host, ident, self._deadline(ns))
         await self._sleep(wait)
 
+    def call_after(self, ns: int, action: Callable[[], None]) -> None:
+        async def wait() -> None:
+            await self.sleep(ns)
+            action()
+
+        cocotb.start_soon(wait())
+
     async def monitor(self, address: int, expected: bytes, mask: bytes, timeout_ns: int) -> bool:
         size = len(expected)
         if size != len(mask) or not 1 <= size <= MONITOR_MAX or (address & (PAGE_SIZE - 1)) + size > PAGE_SIZE:

@@ -180,6 +180,10 @@ class ModelPlatform:
         """Let simulated time pass."""
         await _Suspend(lambda resume: self.schedule(ns, resume, None))
 
+    def call_after(self, ns: int, action: Callable[[], None]) -> None:
+        """Call `action()` in `ns`."""
+        self.schedule(max(ns, 0), lambda _: action(), None)
+
     async def monitor(self, address: int, expected: bytes, mask: bytes, timeout_ns: int) -> bool:
         """Sleep until a device has made memory match, or for `timeout_ns`."""
         size = len(expected)

@@ -10,6 +10,7 @@ import pytest
 
 from hypervisor_model.hypervisor import Hypervisor
 from sw.xen.errno import HypercallError
+from sw.xen.xen import DOMID_SELF
 from tests.model.model_support import machine
 from tests.xen.event_support import MASK, PENDING, SELECTOR, UPCALL_MASK, UPCALL_PENDING, Vcpus, word
 
@@ -87,7 +88,7 @@ class Guest:
         self.served: list[int] = []
         self.kernel = self.dom.kernel
 
-        async def map_pirq(endpoint: int) -> int:
+        async def map_pirq(endpoint: int, *, domid: int = DOMID_SELF) -> int:
             return 16 + endpoint
 
         async def bind_pirq(pirq: int) -> int:
