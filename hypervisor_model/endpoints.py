@@ -16,6 +16,7 @@ from hypervisor_model.spaces.space import AddressSpace
 from hypervisor_model.spaces.validated import ValidatedSpace
 from hypervisor_model.spaces.windows import WindowSpace
 from hypervisor_model.switch import SEND_ONLY, PortPolicy, SwitchConfig, SwitchTables, endpoint_mac
+from hypervisor_model.virtual_functions import VirtualFunctions
 from sw.abi.registers import (
     Completion,
     Form,
@@ -80,6 +81,7 @@ class Endpoints:
         self._endpoints: dict[int, Endpoint] = {}
         self._pass_through = PassThrough(iommu, device.requester, PASS_THROUGH_DOMAIN)
         self.switch = SwitchTables(self.write)
+        self.functions = VirtualFunctions()
         self.forced_disables = 0
         """Endpoints that had to be disabled because they did not become idle for a revocation."""
 
@@ -117,9 +119,9 @@ class Endpoints:
             raise HypercallError(Errno.ENODEV, "the NIC has a native owner: it cannot be shared")
         if mode is Mode.VALIDATED and Form.PUSHED in (form, receive_form):
             raise HypercallError(Errno.EINVAL, "a validated endpoint's rings are fetched: the guest must not write them")
-        number = next((n for n in range(self.count) if n not in self._endpoints), None)
+        number = self.functions.choose((n for n in range(self.count) if n not in self._endpoints), domid, mode)
         if number is None:
-            raise HypercallError(Errno.ENOSPC, f"all {self.count} endpoints are in use")
+            raise HypercallError(Errno.ENOSPC, f"all {self.count} endpoints are in use, or kept for other domains")
         if policy is None:
             policy = PortPolicy() if receive_form is not None else SEND_ONLY
         own = {e.mac[-1] for e in self.of_domain(domid)}
@@ -200,6 +202,7 @@ class Endpoints:
                 raise HypercallError(Errno.EINVAL, f"{name} is {value:#x}: must be a multiple of 16 below 2^64")
         if endpoint.enabled:
             raise HypercallError(Errno.EINVAL, f"endpoint {endpoint.number} is enabled already")
+        self.functions.check_master(endpoint.number)
         if receive is not None:
             if endpoint.receive_form is None:
                 raise HypercallError(Errno.EINVAL, f"endpoint {endpoint.number} was allocated for sending only")
@@ -296,6 +299,38 @@ class Endpoints:
             # Disabled meanwhile: its rings are gone, and everything is unpinned.
             if (ring := rings.get(name)) is not None and space.rings.get(name) is ring:
                 space.retire(ring, index)
+
+    # --- virtual functions -----------------------------------------------------------------------
+
+    def check_unused(self, number: int) -> None:
+        """EBUSY for a function that is assigned, or whose endpoint is allocated."""
+        self.functions.check_free(number)
+        self._check_released(number)
+
+    def assignable(self) -> list[int]:
+        """Functions that can be assigned."""
+        return [n for n in range(self.count) if n not in self._endpoints and self.functions.is_free(n)]
+
+    def deassign(self, number: int, domid: int) -> None:
+        """Take a function back. EBUSY while its endpoint is allocated."""
+        self._check_released(number)
+        self.functions.deassign(number, domid)
+
+    def _check_released(self, number: int) -> None:
+        if number in self._endpoints:
+            raise HypercallError(Errno.EBUSY, f"endpoint {number} is in use by domain {self._endpoints[number].domid}")
+
+    async def set_bus_master(self, number: int, domid: int, *, on: bool) -> None:
+        """Bus-master bit of an assigned function. Off: on return nothing of the endpoint is in flight, and it is disabled.
+
+        EACCES for one whose endpoint is not allocated: it has no I/O address space, whatever it reads would fault.
+        """
+        endpoint = self._endpoints.get(number)
+        if on and endpoint is None:
+            raise HypercallError(Errno.EACCES, f"function {number} has no I/O address space: its endpoint is not allocated")
+        self.functions.set_master(number, domid, on=on)
+        if not on and endpoint is not None and endpoint.enabled:
+            await self.disable(endpoint)
 
     # --- switch and receive side -----------------------------------------------------------------
 

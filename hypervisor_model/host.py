@@ -15,6 +15,7 @@ from hypervisor_model.dom0.vif import VifDrivers
 from hypervisor_model.domains import Domain
 from hypervisor_model.faults import DomainCrashedError
 from hypervisor_model.hypervisor import Hypervisor
+from hypervisor_model.pciback import PciDrivers
 from hypervisor_model.sharing import Sharing
 from hypervisor_model.switch import PortPolicy, endpoint_mac
 from hypervisor_model.toolstack import NetworkConfig, Toolstack, VifConfig, VmyriConfig
@@ -23,6 +24,8 @@ from hypervisor_model.xenbus import BackEndBus
 from hypervisor_model.xenstore.daemon import XenstoreDaemon
 from sw.guest.netfront import NetFront
 from sw.guest.network_device import PluggedDevice
+from sw.guest.pcifront import KIND as PCI
+from sw.guest.pcifront import PciFront
 from sw.guest.receive import ReceiveConfig
 from sw.guest.transmit import SendForm
 from sw.guest.vif import XenbusVif
@@ -81,6 +84,8 @@ class Plug:
     ring: StoreRing
     config: NetworkConfig
     handle: int
+    function: int | None
+    """Requester ID of the PCI function that it has, if it has one."""
 
 
 @dataclass
@@ -93,6 +98,8 @@ class Guest:
     config: NetworkConfig
     handle: int
     ring: StoreRing
+    function: int | None
+    """As of `Plug`."""
 
 
 class Host:
@@ -127,7 +134,8 @@ class Host:
         self._foreign = ForeignFrames(self.control.layout)
         bridge = Bridge(platform.now, self.control.spend)
         self.vifs = VifDrivers(self.control, bridge, self._foreign, self._start, tx=TxMode.MAP, policy=self._policy)
-        self._bus = BackEndBus(self.daemon.open(), platform.signal, {"vmyri": VmyriBackEnd, "vif": self.vifs})
+        pci = PciDrivers(self._hv, self.control, self._foreign, self._start)
+        self._bus = BackEndBus(self.daemon.open(), platform.signal, {"vmyri": VmyriBackEnd, "vif": self.vifs, PCI: pci})
         self._start(self._bus.run())
         self.tools = Toolstack(self.daemon.local, platform.signal, platform.now)
         if split:
@@ -166,17 +174,19 @@ class Host:
                 buffer_pages=device.buffer_pages,
                 receive=ReceiveConfig(mtu=device.mtu, entries=device.receive_entries),
                 completion_log=completion_log,
+                bus=None if plug.function is None else PciFront(domain, plug.store),
             )
         await driver.open()
         if isinstance(driver, NetFront):
             self._start(self._live(driver.run()))
-        guest = Guest(domain, plug.store, driver, plug.config, plug.handle, plug.ring)
+        guest = Guest(domain, plug.store, driver, plug.config, plug.handle, plug.ring, plug.function)
         self.guests[domain.domid] = guest
         return guest
 
     async def plug(self, domain: Domain, mtu: int) -> Plug:
-        """Give a built domain its xenstore, and plug a network device."""
+        """Give a built domain its xenstore, and plug a network device, in mode iommu with a PCI function of its own."""
         store, ring = await self._connect_store(domain)
+        function = await self._give_function(domain, store) if self.sharing is Sharing.IOMMU else None
         mac = endpoint_mac(domain.mac_id, 0)
         config: NetworkConfig = (
             VifConfig(mac, mtu=mtu)
@@ -185,11 +195,14 @@ class Host:
         )
         handle = await self.tools.network_attach(domain.domid, config)
         await wait_for_device(store, config.kind, handle, PLUG_NS)
-        return Plug(store, ring, config, handle)
+        return Plug(store, ring, config, handle, function)
 
     async def remove_guest(self, guest: Guest) -> bool:
         """Unplug the device of a guest that has closed it, and forget the guest in xenstore. True: all in order."""
         orderly = await self.tools.network_detach(guest.domain.domid, guest.config.kind, guest.handle)
+        if guest.function is not None:
+            orderly &= await self.tools.pci_detach(guest.domain.domid)
+            self._hv.deassign_device(guest.domain, guest.function)
         orderly &= await self._disconnect_store(guest)
         await self.tools.destroy_domain(guest.domain.domid)
         return orderly and guest.domain.kernel.end_access(guest.ring.reference)
@@ -239,6 +252,17 @@ class Host:
         self._foreign.give(ring.control_gfn)
         del self.guests[domid]
         return status is GrantStatus.OKAY
+
+    async def _give_function(self, domain: Domain, store: Xenstore) -> int:
+        """Assign a virtual function and plug it; its requester ID."""
+        number = next(iter(self._hv.endpoints.assignable()), None)
+        if number is None:
+            raise RuntimeError(f"{domain.name}: all virtual functions are in use")
+        requester = self._hv.device.vf_requester(number)
+        self._hv.assign_device(domain, requester)
+        await self.tools.pci_attach(domain.domid, requester)
+        await wait_for_device(store, PCI, 0, PLUG_NS)
+        return requester
 
     def _policy(self, domid: int) -> PortPolicy | None:
         return self._hv.domains[domid].port_policy

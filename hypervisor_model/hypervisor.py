@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hypervisor_model import lifecycle, receive_side
+from hypervisor_model.conf_space import FunctionResources
 from hypervisor_model.costs import CostTable
 from hypervisor_model.domains import Domain
 from hypervisor_model.endpoints import Endpoint, Endpoints
@@ -20,7 +21,8 @@ from hypervisor_model.scheduler import SLICE_NS, Scheduler
 from hypervisor_model.switch import PortPolicy, SwitchConfig
 from hypervisor_model.vcpus import Vcpu, VcpuState
 from sw.abi.registers import Mode
-from sw.platform import Platform
+from sw.pci import slot
+from sw.platform import PAGE_SHIFT, Platform
 from sw.xen.errno import Errno, HypercallError
 from sw.xen.event_channel import FIFO_PORTS
 from sw.xen.sched import ShutdownReason
@@ -302,29 +304,64 @@ class Hypervisor:
         await self.map_pirq(domain, pirq - FIRST_PIRQ)
 
     def check_assignable(self, requester: int) -> None:
-        """domctl test_assign_device: ENODEV for anything but the NIC's physical function, EBUSY while it is in use.
-
-        Its virtual functions are endpoints, which guests allocate themselves.
-        """
-        if requester != self.device.requester:
+        """domctl test_assign_device: ENODEV for anything but a function of the NIC, EBUSY while it is in use."""
+        number = self.device.vf_number(requester)
+        if number is not None:
+            self.endpoints.check_unused(number)
+        elif requester != self.device.requester:
             raise HypercallError(Errno.ENODEV, f"there is no device {requester:#06x} to assign")
         owner = next((domain for domain in self.domains.values() if domain.mode is Mode.NATIVE), None)
-        if owner is not None or self.endpoints.in_use:
-            who = f"assigned to {owner.name}" if owner is not None else f"shared: {self.endpoints.in_use} endpoints are in use"
+        shared = 0 if number is not None else self.endpoints.in_use + self.endpoints.functions.in_use
+        if owner is not None or shared:
+            who = f"assigned to {owner.name}" if owner is not None else f"shared: {shared} endpoints and functions are in use"
             raise HypercallError(Errno.EBUSY, f"the NIC is {who}")
 
     def assign_device(self, domain: Domain, requester: int) -> None:
-        """domctl assign_device: from now on the domain alone uses the NIC, with machine addresses (mode NATIVE)."""
+        """domctl assign_device. The physical function: from now on the domain alone uses the NIC, with machine addresses.
+
+        A virtual function: its endpoint is kept for the domain, whose endpoints must be in mode IOMMU.
+        """
         self.check_assignable(requester)
-        domain.mode = Mode.NATIVE
+        number = self.device.vf_number(requester)
+        if number is None:
+            domain.mode = Mode.NATIVE
+        elif domain.mode is not Mode.IOMMU:
+            raise HypercallError(Errno.EINVAL, f"endpoints of {domain.name} are in mode {domain.mode.name}: no function is theirs")
+        else:
+            self.endpoints.functions.assign(number, domain.domid)
 
     def deassign_device(self, domain: Domain, requester: int) -> None:
-        """domctl deassign_device: the NIC can be shared again. EBUSY while the domain has an endpoint."""
+        """domctl deassign_device: NIC or virtual function can be used by others again. EBUSY while the domain uses it."""
+        number = self.device.vf_number(requester)
+        if number is not None:
+            self.endpoints.deassign(number, domain.domid)
+            return
         if requester != self.device.requester or domain.mode is not Mode.NATIVE:
             raise HypercallError(Errno.ENODEV, f"device {requester:#06x} is not assigned to {domain.name}")
         if self.endpoints.of_domain(domain.domid):
             raise HypercallError(Errno.EBUSY, f"{domain.name} uses the NIC")
         domain.mode = Mode.IOMMU
+
+    def function_resources(self, domid: int, requester: int) -> FunctionResources:
+        """An assigned virtual function by the addresses of its domain. ENODEV if it is not assigned to that."""
+        domain, number = self._assigned(domid, requester)
+        return FunctionResources(
+            self.device.vf_identity,
+            self.device.revision_class,
+            self.aperture_gfn(domain, number) << PAGE_SHIFT,
+            self.endpoints.stride_pages << PAGE_SHIFT,
+        )
+
+    async def set_bus_master(self, domid: int, requester: int, *, on: bool) -> None:
+        """Bus-master bit of an assigned virtual function: see `Endpoints.set_bus_master`."""
+        domain, number = self._assigned(domid, requester)
+        await self.endpoints.set_bus_master(number, domain.domid, on=on)
+
+    def _assigned(self, domid: int, requester: int) -> tuple[Domain, int]:
+        domain, number = self.domains.get(domid), self.device.vf_number(requester)
+        if domain is None or number not in self.endpoints.functions.of_domain(domid):
+            raise HypercallError(Errno.ENODEV, f"function {slot(requester)} is not assigned to domain {domid}")
+        return domain, number
 
     def memory_mapping(self, domain: Domain, gfn: int, frame: int, *, add: bool) -> None:
         """domctl memory_mapping, one device page: into or out of the domain's P2M."""

@@ -37,6 +37,8 @@ async def destroy(hv: Hypervisor, platform: Platform, domid: int) -> None:
     await _unmap_from_devices(hv, domid)
     for endpoint in endpoints:
         await hv.release_endpoint(domain, endpoint)
+    for number in hv.endpoints.functions.of_domain(domid):
+        hv.endpoints.deassign(number, domid)
     hv.grants.destroy(domid)
     domain.bury()
     del hv.domains[domid]
@@ -50,6 +52,7 @@ def leaks(hv: Hypervisor, domid: int) -> list[str]:
     if domain is not None:
         found.append(f"the domain itself is {domain.state.value}")
     found += [f"endpoint {endpoint.number} is allocated" for endpoint in hv.endpoints.of_domain(domid)]
+    found += [f"function {number} is assigned" for number in hv.endpoints.functions.of_domain(domid)]
     found += [f"physical interrupt {pirq} is mapped" for pirq in hv.pirqs_of(domid)]
     if handles := hv.grants.handles(domid):
         found.append(f"{len(handles)} device mappings of its grants are live")

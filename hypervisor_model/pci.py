@@ -5,25 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from sw import pci
+from sw.pci import DEVICE_MYRI10G, VENDOR_MYRICOM
 from sw.platform import Platform
 
-VENDOR_MYRICOM: Final = 0x14C1
-DEVICE_MYRI10G: Final = 0x0008
-
-# Offsets of PCI 3.0 and PCIe 3.0, chapter 7.
-_COMMAND: Final = 0x04
-_COMMAND_MEMORY: Final = 1 << 1
-_COMMAND_MASTER: Final = 1 << 2
-_BAR0: Final = 0x10
-_CAP_POINTER: Final = 0x34
-_CAP_PCIE: Final = 0x10
-_CAP_MSIX: Final = 0x11
-_MSIX_ENABLE: Final = 1 << 31
-_MSIX_FUNCTION_MASK: Final = 1 << 30
-_MSIX_SIZE_S: Final = 16
-_MSIX_SIZE_M: Final = 0x7FF
-_MSIX_TABLE: Final = 0x04
-_MSIX_BIR_M: Final = 0x7
+# Offsets of PCIe 3.0 chapter 7 and of SR-IOV.
 _PCIE_DEVCAP: Final = 0x04
 _PCIE_DEVCTL: Final = 0x08
 _EXTENDED_CAPS: Final = 0x100
@@ -34,7 +20,7 @@ _SRIOV_VF_MEMORY: Final = 1 << 3
 _SRIOV_TOTAL_VFS: Final = 0x0C
 _SRIOV_NUM_VFS: Final = 0x10
 _SRIOV_FIRST_OFFSET: Final = 0x14
-_MAX_CAPS: Final = 48
+_SRIOV_VF_DEVICE: Final = 0x18
 _PAYLOAD_SIZES: Final = (128, 256, 512, 1024, 2048, 4096)
 
 
@@ -55,6 +41,15 @@ class PciDevice:
     """Requester ID of the first virtual function."""
     vf_stride: int
     vfs: int
+    vf_identity: int
+    """Vendor and device ID of the virtual functions, as in the first word of a header."""
+    revision_class: int
+    """Revision and class code, as in the third; virtual functions have the same."""
+
+    def vf_number(self, requester: int) -> int | None:
+        """Which virtual function has a requester ID; None for any other."""
+        number, rest = divmod(requester - self.first_vf, self.vf_stride)
+        return number if not rest and 0 <= number < self.vfs else None
 
     def vf_requester(self, number: int) -> int:
         """Requester ID of virtual function `number`, from 0."""
@@ -80,32 +75,45 @@ class PciBus:
             )
         bars = await self._place_bars()
         await self._set_link_parameters(max_payload, max_read)
-        command = await self._read(_COMMAND)
+        command = await self._read(pci.COMMAND)
         # Status bits share the word and clear on ones: write zeros there.
-        self._write(_COMMAND, command & 0xFFFF | _COMMAND_MEMORY | _COMMAND_MASTER)
-        first, stride, count = await self._enable_vfs()
-        return PciDevice(self._requester, bars, max_payload, max_read, self._requester + first, stride, count)
+        self._write(pci.COMMAND, command & 0xFFFF | pci.COMMAND_MEMORY | pci.COMMAND_MASTER)
+        revision_class = await self._read(pci.REVISION)
+        first, stride, count, device = await self._enable_vfs()
+        return PciDevice(
+            self._requester,
+            bars,
+            max_payload,
+            max_read,
+            first_vf=self._requester + first,
+            vf_stride=stride,
+            vfs=count,
+            vf_identity=device << 16 | identity & 0xFFFF,
+            revision_class=revision_class,
+        )
 
     async def enable_msix(self) -> tuple[int, int, int]:
         """Switch MSI-X on, function not masked; BAR, offset in it and entries of the table."""
-        capability = await self._capability(_CAP_MSIX)
-        control = await self._read(capability)
-        self._write(capability, (control | _MSIX_ENABLE) & ~_MSIX_FUNCTION_MASK)
-        table = await self._read(capability + _MSIX_TABLE)
-        return table & _MSIX_BIR_M, table & ~_MSIX_BIR_M, (control >> _MSIX_SIZE_S & _MSIX_SIZE_M) + 1
+        capability = await self._capability(pci.CAP_MSIX)
+        header = await self._read(capability)
+        control = header >> 16
+        # Capability and next pointer share the word and are read-only.
+        self._write(capability, ((control | pci.MSIX_ENABLE) & ~pci.MSIX_FUNCTION_MASK) << 16 | header & 0xFFFF)
+        table = await self._read(capability + pci.MSIX_TABLE)
+        return table & pci.MSIX_BIR_M, table & ~pci.MSIX_BIR_M, (control & pci.MSIX_SIZE_M) + 1
 
     async def _place_bars(self) -> dict[int, tuple[int, int]]:
         bars: dict[int, tuple[int, int]] = {}
         number = 0
-        while number < 6:
-            offset = _BAR0 + 4 * number
+        while number < pci.BARS:
+            offset = pci.BAR0 + pci.BAR_BYTES * number
             self._write(offset, 0xFFFF_FFFF)
             low = await self._read(offset)
             if low == 0:
                 number += 1
                 continue
-            is_64_bit = low & 0x6 == 0x4
-            mask = low & ~0xF & 0xFFFF_FFFF
+            is_64_bit = low & pci.BAR_TYPE_M == pci.BAR_64_BIT
+            mask = low & ~pci.BAR_FLAGS_M & 0xFFFF_FFFF
             if is_64_bit:
                 self._write(offset + 4, 0xFFFF_FFFF)
                 mask |= await self._read(offset + 4) << 32
@@ -129,7 +137,7 @@ class PciBus:
         return address
 
     async def _set_link_parameters(self, max_payload: int, max_read: int) -> None:
-        capability = await self._capability(_CAP_PCIE)
+        capability = await self._capability(pci.CAP_PCIE)
         supported = _PAYLOAD_SIZES[await self._read(capability + _PCIE_DEVCAP) & 0x7]
         if max_payload > supported:
             raise PciError(f"max_payload is {max_payload}: the device supports {supported}")
@@ -138,19 +146,20 @@ class PciBus:
         self._write(capability + _PCIE_DEVCTL, control)
 
     async def _capability(self, wanted: int) -> int:
-        offset = await self._read(_CAP_POINTER) & 0xFC
-        for _ in range(_MAX_CAPS):
+        offset = await self._read(pci.CAPABILITIES) & pci.CAP_NEXT_M
+        for _ in range(pci.MAX_CAPABILITIES):
             if offset == 0:
                 break
             header = await self._read(offset)
             if header & 0xFF == wanted:
                 return offset
-            offset = header >> 8 & 0xFC
+            offset = header >> 8 & pci.CAP_NEXT_M
         raise PciError(f"requester {self._requester:#06x} has no capability {wanted:#04x}")
 
-    async def _enable_vfs(self) -> tuple[int, int, int]:
+    async def _enable_vfs(self) -> tuple[int, int, int, int]:
+        """Offset of the first one's requester ID, stride, how many there are, their device ID."""
         offset = _EXTENDED_CAPS
-        for _ in range(_MAX_CAPS):
+        for _ in range(pci.MAX_CAPABILITIES):
             header = await self._read(offset)
             if header & 0xFFFF == _EXT_CAP_SRIOV:
                 break
@@ -161,7 +170,8 @@ class PciBus:
         self._write(offset + _SRIOV_NUM_VFS, total)
         self._write(offset + _SRIOV_CONTROL, _SRIOV_VF_ENABLE | _SRIOV_VF_MEMORY)
         placement = await self._read(offset + _SRIOV_FIRST_OFFSET)
-        return placement & 0xFFFF, placement >> 16, total
+        device = await self._read(offset + _SRIOV_VF_DEVICE) >> 16
+        return placement & 0xFFFF, placement >> 16, total, device
 
     async def _read(self, offset: int) -> int:
         return int.from_bytes(await self._platform.mmio_read(self._base + offset, 4), "little")

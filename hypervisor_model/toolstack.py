@@ -1,6 +1,6 @@
-"""Domain 0's toolstack: what `xl create`, `network-attach`, `network-detach` and `destroy` write into xenstore.
+"""Domain 0's toolstack: what `xl create`, `network-attach`, `pci-attach`, their opposites and `destroy` write into xenstore.
 
-Source: Xen `tools/libs/light/libxl_create.c`, `libxl_device.c`, `libxl_nic.c` (keys and permissions restated).
+Source: Xen `tools/libs/light/libxl_create.c`, `libxl_device.c`, `libxl_nic.c`, `libxl_pci.c` (keys and permissions restated).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from hypervisor_model.xenstore.local import LocalStore
 from hypervisor_model.xenstore.paths import domain_path, join, parent
 from hypervisor_model.xenstore.permissions import PRIVILEGED
 from sw.abi.registers import Mode
+from sw.pci import slot
 from sw.platform import PlatformTimeoutError, Signal
 from sw.xen.io.xenbus import XenbusState, parse_state
 
@@ -125,7 +126,7 @@ class Toolstack:
     async def destroy_domain(self, domid: int) -> None:
         """Remove all devices, without a word from the guest, and all nodes. The hypervisor tells the daemon by itself that the domain is gone."""
         for kind, handle in self.devices(domid):
-            await self.network_detach(domid, kind, handle, force=True)
+            await self._unplug(domid, kind, handle, force=True)
         for path in (domain_path(domid), _private(domid)):
             self._remove(path)
 
@@ -145,10 +146,10 @@ class Toolstack:
         """
         handle = 1 + max((n for kind, n in self.devices(domid) if kind == config.kind), default=-1)
         device = Device(self._store, config.kind, domid, handle)
-        self._write_device(device, config)
-        if not await self._wait_for_back_end(device, _UP):
-            self._remove_device(device)
-            raise PlatformTimeoutError(f"{device.backend}: no back end in {self._timeout_ns} ns")
+        number = {"handle": str(handle)}
+        front = {"mac": config.mac.hex(":"), "trusted": str(int(config.trusted))}
+        # The guest reads its MTU there and may not change it.
+        await self._plug(device, number | config.back_keys(), number | front, {"mtu": str(config.mtu)})
         if device.read("hotplug-status") == "":
             self._store.write(join(device.backend, "hotplug-status"), "connected")
         return handle
@@ -158,6 +159,35 @@ class Toolstack:
 
         `force`: of a guest that will not answer any more. Its half goes at once, and only the back end is waited for.
         """
+        return await self._unplug(domid, kind, handle, force=force)
+
+    async def pci_attach(self, domid: int, requester: int) -> None:
+        """Plug a PCI function, which the hypervisor has assigned to the domain. Raises as `network_attach`, undone."""
+        function = slot(requester)
+        name = self._store.read_or_none(join(domain_path(domid), "name"))
+        keys = {
+            "domain": name or "",
+            "key-0": function,
+            "dev-0": function,
+            "opts-0": "msitranslate=0,power_mgmt=0,permissive=0",
+            "state-0": str(XenbusState.INITIALISING.value),
+            "num_devs": "1",
+        }
+        await self._plug(Device(self._store, "pci", domid, 0), keys, {}, {})
+
+    async def pci_detach(self, domid: int) -> bool:
+        """Unplug the domain's PCI function; the result as of `network_detach`."""
+        return await self._unplug(domid, "pci", 0, force=False)
+
+    async def _plug(
+        self, device: Device, back: Mapping[str, str], front: Mapping[str, str], fixed: Mapping[str, str]
+    ) -> None:
+        self._write_device(device, back, front, fixed)
+        if not await self._wait_for_back_end(device, _UP):
+            self._remove_device(device)
+            raise PlatformTimeoutError(f"{device.backend}: no back end in {self._timeout_ns} ns")
+
+    async def _unplug(self, domid: int, kind: str, handle: int, *, force: bool) -> bool:
         device = Device(self._store, kind, domid, handle)
         if not device.exists():
             raise ValueError(f"domain {domid} has no {kind} {handle}")
@@ -171,21 +201,13 @@ class Toolstack:
         self._remove_device(device)
         return orderly
 
-    def _write_device(self, device: Device, config: NetworkConfig) -> None:
-        back = {
-            "frontend-id": str(device.domid),
-            "online": "1",
-            "state": str(XenbusState.INITIALISING.value),
-            "handle": str(device.handle),
-            **config.back_keys(),
-        }
-        front = {
-            "backend-id": str(PRIVILEGED),
-            "state": str(XenbusState.INITIALISING.value),
-            "handle": str(device.handle),
-            "mac": config.mac.hex(":"),
-            "trusted": str(int(config.trusted)),
-        }
+    def _write_device(
+        self, device: Device, back: Mapping[str, str], front: Mapping[str, str], fixed: Mapping[str, str]
+    ) -> None:
+        """Both halves: what every class has, and its own keys. `fixed`: in the guest's half, not for it to change."""
+        state = str(XenbusState.INITIALISING.value)
+        back = {"frontend-id": str(device.domid), "online": "1", "state": state, **back}
+        front = {"backend-id": str(PRIVILEGED), "state": state, **front}
         private = join(_private(device.domid), f"device/{device.kind}/{device.handle}")
         with self._store.transaction() as inside:
             for path, other, keys, entries in (
@@ -196,9 +218,9 @@ class Toolstack:
                 inside.mkdir(path)
                 inside.set_permissions(path, *entries)
                 inside.write_all(path, {**other, **keys})
-            # The guest reads its MTU there and may not change it.
-            inside.write(join(device.frontend, "mtu"), str(config.mtu))
-            inside.set_permissions(join(device.frontend, "mtu"), f"n{PRIVILEGED}", f"r{device.domid}")
+            for key, value in fixed.items():
+                inside.write(join(device.frontend, key), value)
+                inside.set_permissions(join(device.frontend, key), f"n{PRIVILEGED}", f"r{device.domid}")
             # The toolstack's own copy: back ends need not be trusted.
             paths: Mapping[str, str] = {"frontend": device.frontend, "backend": device.backend}
             inside.write_all(private, {**paths, **back})

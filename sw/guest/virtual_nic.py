@@ -8,7 +8,7 @@ hypercall returns differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sw.abi.registers import Aperture, Form, Mode, Status
 from sw.guest.machine import DeviceMemory, DriverMachine, EndpointGrant
@@ -123,7 +123,7 @@ class VirtualNic(Transmitter):
                 table = [n % config.queues for n in range(RSS_TABLE_ENTRIES)]
                 await calls.endpoint_rss(grant.endpoint, RSS_KEY, table)
             if config.interrupts:
-                self._port = await machine.kernel.bind_interrupt(grant.endpoint, self._receiver.interrupt)
+                self._port = await self._bind_interrupt(grant, self._receiver.interrupt)
         await calls.endpoint_enable(
             grant.endpoint,
             self._ring.bit_length() - 1,
@@ -147,7 +147,7 @@ class VirtualNic(Transmitter):
             self._receiver.stop()
         await calls.endpoint_disable(grant.endpoint)
         if self._port:
-            await self._machine.kernel.unbind_interrupt(self._port)
+            await self._unbind_interrupt(self._port)
             self._port = 0
         await self._pages.release()
         await calls.endpoint_release(grant.endpoint)
@@ -155,6 +155,14 @@ class VirtualNic(Transmitter):
         self._receiver = None
         self._groups.clear()
         self._promiscuous = self._all_multicast = False
+
+    async def _bind_interrupt(self, grant: EndpointGrant, handler: Callable[[], None]) -> int:
+        """The port of the endpoint's interrupt; the endpoint is enabled afterwards."""
+        return await self._machine.kernel.bind_interrupt(grant.endpoint, handler)
+
+    async def _unbind_interrupt(self, port: int) -> None:
+        """Undo `_bind_interrupt`; the endpoint has been disabled."""
+        await self._machine.kernel.unbind_interrupt(port)
 
     async def _map_transmit(self, pages: DeviceMemory, *, fetched: bool) -> tuple[int, int, int]:
         """Send ring (0 when it is pushed), completion ring and buffers: their first GFNs."""
