@@ -111,6 +111,7 @@ class NetFront(FrontTransmitter):
             raise NicError("the vif is open already")
         machine = self._machine
         self._release_held()
+        self._notifier.start()
         offer = await self._connection.offer()
         features = offer.features
         persistent = self._persistent and features.persistent

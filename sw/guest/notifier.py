@@ -16,7 +16,7 @@ class Notifier:
         self._machine = machine
         self._due: dict[int, None] = {}
         self._signal = machine.signal()
-        self._running = False
+        self._running = True
         self.sent = 0
         """Events sent: one hypercall each."""
 
@@ -39,13 +39,16 @@ class Notifier:
 
     async def run(self) -> None:
         """Send events as they become due, until `stop`."""
-        self._running = True
         while self._running:
             await self.flush()
             if not self._due:
                 await self._signal.wait(_IDLE_NS)
 
+    def start(self) -> None:
+        """`run` may run, now or later."""
+        self._running = True
+
     def stop(self) -> None:
-        """End `run`."""
+        """End `run`, also one that has not begun."""
         self._running = False
         self._signal.notify()

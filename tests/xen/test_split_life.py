@@ -9,15 +9,18 @@ import pytest
 from hypervisor_model.dom0.netback import Netback, NetbackConfig
 from hypervisor_model.dom0.netback_transmit import TxMode
 from hypervisor_model.dom0.vif import VifDrivers
+from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.switch import PortPolicy
 from hypervisor_model.toolstack import Toolstack, VifConfig
 from hypervisor_model.xenbus import BackEndBus
 from hypervisor_model.xenstore.daemon import XenstoreDaemon
 from sw.abi.registers import Mode, Status
 from sw.guest.netfront import NetFront
+from sw.guest.notifier import Notifier
 from sw.guest.transmit import NicError, NicHaltedError
 from sw.guest.vif import XenbusVif
 from sw.xen.io.xenbus import XenbusState
+from tb.model.platform import ModelPlatform
 from tests.model.model_support import WAIT_NS
 from tests.xen.split_support import BROADCAST, PEER, DirectVif, Machine, collect, frame, mac_of, send_all
 from tests.xen.store_support import Guest as StoreGuest
@@ -362,3 +365,32 @@ def test_over_xenstore() -> None:
         await platform.gather([bus.run(), run()])
 
     world.run(all_of_it())
+
+
+def test_a_vif_that_is_closed_at_once_leaves_no_task_behind() -> None:
+    """Its task has not begun when it is told to end."""
+    platform = ModelPlatform()
+    ended: list[bool] = []
+
+    async def scene() -> None:
+        hv = Hypervisor(platform)
+        await hv.boot()
+        notifier = Notifier(hv.create_domain("guest", 64))
+
+        async def task() -> None:
+            await notifier.run()
+            ended.append(True)
+
+        platform.start(task())
+        notifier.stop()
+        await platform.sleep(1_000)
+        assert ended == [True]
+        notifier.start()
+        platform.start(task())
+        await platform.sleep(1_000)
+        assert ended == [True], "it runs after a new start"
+        notifier.stop()
+        await platform.sleep(1_000)
+        assert ended == [True, True]
+
+    platform.run(scene())
