@@ -14,9 +14,9 @@ MAPTRACK_LIMIT: Final = 1024 * 256
 """Handles of a domain: 1024 frames of 256."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mapping:
-    """A device mapping for an endpoint of the granter's own."""
+    """A device mapping for an endpoint of the granter's own. Two of one page are two: each has a handle and, perhaps, an address."""
 
     granter: int
     reference: int

@@ -38,7 +38,7 @@ class WindowSpace:
         self._write = write
         self._fence = fence
         self._used = [False] * WINDOWS
-        self._numbers: dict[Mapping, list[int]] = {}
+        self._numbers: dict[Mapping, int] = {}
         self._sequence = 0
         self._superpages = Superpages(frames, domid)
         pass_through.attach()
@@ -46,7 +46,7 @@ class WindowSpace:
     @property
     def pages(self) -> int:
         """Windows of 4 KiB in use."""
-        return sum(map(len, self._numbers.values()))
+        return len(self._numbers)
 
     def install(self, mappings: Sequence[Mapping]) -> list[int]:
         """Consecutive windows; NO_DEVICE_SPACE when no run is as long."""
@@ -54,19 +54,13 @@ class WindowSpace:
         addresses = []
         for number, mapping in enumerate(mappings, first):
             self._fill(number, mapping.frame, sequence, write=mapping.write, large=False)
-            self._numbers.setdefault(mapping, []).append(number)
+            self._numbers[mapping] = number
             addresses.append(sequence << DmaAddress.WINDOW_SEQUENCE_S | number << DmaAddress.WINDOW_INDEX_S)
         return addresses
 
     async def revoke(self, mappings: Sequence[Mapping]) -> None:
         """Entries invalid, then the NIC's fence: what used them has ended, and nothing will."""
-        numbers = []
-        for mapping in mappings:
-            own = self._numbers[mapping]
-            numbers.append(own.pop())
-            if not own:
-                del self._numbers[mapping]
-        await self._clear(numbers)
+        await self._clear([self._numbers.pop(mapping) for mapping in mappings])
 
     def install_superpage(self, p2m: P2M, gfn: int, *, write: bool) -> int:
         """One window of 2 MiB."""

@@ -108,6 +108,16 @@ def test_deregistered_window_reaches_nothing_though_its_number_is_used_again() -
     assert w.refusal()[2] is Refusal.SEQUENCE
 
 
+def test_of_two_windows_on_one_page_the_one_goes_whose_handle_is_given_back() -> None:
+    w = Windows()
+    call, raw = w.guest.domain.hypercall, w.guest
+    reference = w.platform.run(raw.domain.kernel.grant_access(raw.buffer_gpa // PAGE_SIZE, readonly=True))[0]
+    first, second = (w.platform.run(call.grant_map_to_device(raw.number, reference, readonly=True))[0] for _ in range(2))
+    assert w.platform.run(call.grant_unmap_from_device([first.handle])) == [[GrantStatus.OKAY]]
+    assert w.send(first.device_address) is Status.NOT_AUTHORISED
+    assert w.send(second.device_address) is Status.OK
+
+
 def test_a_registration_is_consecutive_and_all_or_nothing() -> None:
     w = Windows()
     dom = w.guest.domain
