@@ -303,6 +303,11 @@ class Hypervisor:
         self.endpoints.owned(pirq - FIRST_PIRQ, domain.domid)
         await self.map_pirq(domain, pirq - FIRST_PIRQ)
 
+    @property
+    def native_owner(self) -> Domain | None:
+        """The domain that the whole NIC is assigned to."""
+        return next((domain for domain in self.domains.values() if domain.mode is Mode.NATIVE), None)
+
     def check_assignable(self, requester: int) -> None:
         """domctl test_assign_device: ENODEV for anything but a function of the NIC, EBUSY while it is in use."""
         number = self.device.vf_number(requester)
@@ -310,7 +315,7 @@ class Hypervisor:
             self.endpoints.check_unused(number)
         elif requester != self.device.requester:
             raise HypercallError(Errno.ENODEV, f"there is no device {requester:#06x} to assign")
-        owner = next((domain for domain in self.domains.values() if domain.mode is Mode.NATIVE), None)
+        owner = self.native_owner
         shared = 0 if number is not None else self.endpoints.in_use + self.endpoints.functions.in_use
         if owner is not None or shared:
             who = f"assigned to {owner.name}" if owner is not None else f"shared: {shared} endpoints and functions are in use"

@@ -31,6 +31,9 @@ def allocate(call: Call) -> int:
     at = call.argument(1)
     form, receive_form, *_ = call.unpack(myri.ALLOCATE, at)
     domain, endpoints = call.domain, call.hv.endpoints
+    owner = call.hv.native_owner
+    if owner not in (None, domain):
+        raise HypercallError(Errno.ENODEV, f"the NIC is assigned to {owner.name}: it has a native owner and cannot be shared")
     receive = None if receive_form == myri.SEND_ONLY else _form("receive_form", receive_form)
     endpoint = endpoints.allocate(
         domain.domid, _form("form", form), domain.mode, receive, domain.port_policy, domain.mac_id

@@ -316,8 +316,13 @@ def test_a_native_owner_shares_with_itself_only() -> None:
             await other.hypercall.endpoint_allocate(Form.PUSHED)
         for grant in grants:
             await owner.hypercall.endpoint_release(grant.endpoint)
-        await other.hypercall.endpoint_allocate(Form.PUSHED)
+        # the card is the owner's whether it uses it or not
         with pytest.raises(HypercallError, match="native owner"):
-            await owner.hypercall.endpoint_allocate(Form.PUSHED)
+            await other.hypercall.endpoint_allocate(Form.PUSHED)
+        await hv.destroy_domain(owner.domid)
+        await other.hypercall.endpoint_allocate(Form.PUSHED)
+        late = hv.create_domain("late", 64, mode=Mode.NATIVE)
+        with pytest.raises(HypercallError, match="native owner"):
+            await late.hypercall.endpoint_allocate(Form.PUSHED)
 
     platform.run(run())

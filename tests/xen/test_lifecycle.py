@@ -205,6 +205,8 @@ def test_the_whole_card_is_assigned_to_one_domain() -> None:
     assert device(TEST_ASSIGN, 1) == 0 and device(TEST_ASSIGN, 1, card + 0x41) == -ENODEV
     assert device(ASSIGN, 1, kind=1) == -EINVAL and device(DEASSIGN, 1) == -ENODEV
     assert device(ASSIGN, 1) == 0 and device(ASSIGN, 2) == -EBUSY and device(TEST_ASSIGN, 2) == -EBUSY
+    with pytest.raises(HypercallError, match="native owner"):
+        platform.run(other.hypercall.endpoint_allocate(Form.PUSHED))
     endpoint = RawEndpoint(guest, Form.PUSHED)
     platform.run(endpoint.open())
     assert endpoint.grant.mode is Mode.NATIVE
