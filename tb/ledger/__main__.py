@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
-from sw.abi.registers import Form
-from tb.ledger.decode import EndpointSetup, decode
+from tb.ledger.decode import decode
 from tb.ledger.latency import latencies, table
 from tb.ledger.row import LedgerError
+from tb.ledger.run import load
 from tb.ledger.timeline import timeline
 
 
@@ -23,17 +21,10 @@ def main() -> int:
     parser.add_argument("--packet", type=int, default=0, help="which of the endpoint's packets, from 0")
     args = parser.parse_args()
     try:
-        summary = json.loads((args.run / "summary.json").read_text())
-        records = np.load(args.run / "trace.npy")
-    except OSError as error:
-        parser.error(f"{error.filename}: {error.strerror}; `make sim` writes it")
-    setups = {
-        int(number): EndpointSetup(Form[e["form"]], e["send_entries"]) for number, e in summary["endpoints"].items()
-    }
-    try:
-        packets = decode(records, setups)
+        run = load(args.run)
+        packets = decode(run.records, run.setups)
     except LedgerError as error:
-        parser.error(f"{args.run / 'trace.npy'}: {error}")
+        parser.error(f"{args.run}: {error}")
     if args.endpoint is None:
         Console().print(table(latencies(packets)))
         return 0
