@@ -10,7 +10,7 @@ from rich.console import Console
 from tb.ledger.decode import decode
 from tb.ledger.latency import latencies, table
 from tb.ledger.row import LedgerError
-from tb.ledger.run import load
+from tb.ledger.run import TRACE_FILE, load
 from tb.ledger.timeline import timeline
 
 
@@ -22,9 +22,12 @@ def main() -> int:
     args = parser.parse_args()
     try:
         run = load(args.run)
+    except LedgerError as error:
+        parser.error(str(error))
+    try:
         packets = decode(run.records, run.setups)
     except LedgerError as error:
-        parser.error(f"{args.run}: {error}")
+        parser.error(f"{args.run / TRACE_FILE}: {error}")
     if args.endpoint is None:
         Console().print(table(latencies(packets)))
         return 0

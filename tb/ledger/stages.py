@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 
@@ -93,6 +94,7 @@ STAGES: Final = (
 receive's from the last beat of the frame to the last beat of its completion."""
 
 
+@cache
 def stages_of(form: PacketForm, *, inside: bool = False) -> tuple[Stage, ...]:
     """The stages of one form, in order; they lead from its first stamp to its last without a gap.
 

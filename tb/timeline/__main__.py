@@ -11,7 +11,7 @@ from typing import Final
 from rich.progress import track
 
 from tb.ledger.row import LedgerError
-from tb.ledger.run import load
+from tb.ledger.run import TRACE_FILE, load
 from tb.sim.report import console
 from tb.timeline import page, trace
 from tb.timeline.packets import view
@@ -30,15 +30,18 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
     out = console()
     try:
         run = load(folder)
+    except LedgerError as error:
+        parser.error(str(error))
+    try:
         with out.status(f"reading the ledger of {len(run.records):,} events"):
             shown = view(run)
             curves = rates(shown.entries)
     except LedgerError as error:
-        parser.error(str(error))
+        parser.error(f"{folder / TRACE_FILE}: {error}")
     watched = track(shown.entries, f"writing {TRACE}", console=out, disable=not out.is_terminal)
-    trace.write(folder / TRACE, shown, curves, run.summary["command"], watched)
+    trace.write(folder / TRACE, shown, curves, run.command, watched)
     with out.status(f"writing {PAGE}"):
-        (folder / PAGE).write_text(page.render(shown, curves, run.summary["command"]))
+        (folder / PAGE).write_text(page.render(shown, curves, run.command))
     packets, errors = len(shown.entries), sum(bool(entry.error) for entry in shown.entries)
     out.print(f"{packets:,} packets, {errors:,} with errors", highlight=False)
     out.print(f"{folder / PAGE}: open it in a browser", highlight=False)

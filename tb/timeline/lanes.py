@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
-from tb.ledger.stages import STAGES, Stage
-from tb.timeline.packets import Direction, Span
+from tb.ledger.stages import STAGES
+from tb.timeline.packets import Direction, Span, direction_of
 
 
 class Engine(StrEnum):
@@ -56,11 +56,6 @@ _RECEIVE: Final = {
     "to completion": Engine.RECEIVE_COMPLETION,
     "completion visible": Engine.RECEIVE_COMPLETION,
 }
-
-
-def direction_of(stage: Stage) -> Direction:
-    """Send or receive: names may be in both."""
-    return Direction.RECEIVE if stage.end.startswith("rx_") and not stage.start.startswith("data_") else Direction.SEND
 
 
 ENGINE_OF: Final = {

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from sw.abi.registers import Status, TraceKind
 from tb.ledger.decode import Packet, decode
 from tb.ledger.receive import Delivery, Drop, decode_receive
 from tb.ledger.row import Row
 from tb.ledger.run import Run
-from tb.ledger.stages import Stage, Stamp, stages_of
+from tb.ledger.stages import PacketForm, Stage, Stamp, stages_of
 
 NIC: Final = "NIC"
 """Owner of what belongs to no endpoint."""
@@ -30,6 +30,11 @@ class Direction(StrEnum):
 
     SEND = "send"
     RECEIVE = "receive"
+
+
+def direction_of(stage: Stage) -> Direction:
+    """Whose stage it is; some names are in both halves."""
+    return Direction.RECEIVE if stage.forms <= {PacketForm.RECEIVED, PacketForm.SWITCHED} else Direction.SEND
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Entry:
     counted_at: int | None = None
     """Cycle at which its bytes count as carried: last beat on the wire, or completion visible to the receiver."""
     error: str = ""
+    error_at: int = 0
+    """Cycle at which that was clear, where there is an error."""
 
     @property
     def nic_cycles(self) -> int:
@@ -86,7 +93,8 @@ def view(run: Run) -> View:
     refused = run.records[run.records["kind"] == TraceKind.FAILED]
     others = [r for r in refused.tolist() if r[2] not in run.setups]
     receivers = {d.endpoint for d in (*received.deliveries, *received.drops) if d.endpoint is not None}
-    owners = _owners(run.summary, {*run.setups, *(r[2] for r in others), *receivers})
+    endpoints = {*run.setups, *(r[2] for r in others), *receivers}
+    owners = {endpoint: _name(endpoint, run.guests.get(endpoint, [])) for endpoint in endpoints}
     found = [
         *(_send(packet, owners) for packet in decode(run.records, run.setups)),
         *(_delivery(delivery, owners) for delivery in received.deliveries),
@@ -96,14 +104,6 @@ def view(run: Run) -> View:
     guests = [owners[endpoint] for endpoint in sorted(owners)]
     guests += [NIC] if any(entry.guest == NIC for entry in found) else []
     return View(guests, _numbered(found), received.interrupts)
-
-
-def _owners(summary: Mapping[str, Any], endpoints: set[int]) -> dict[int, str]:
-    """Names by endpoint: its guest's, or those of all who send by it."""
-    names: dict[int, list[str]] = {}
-    for guest in summary.get("by_guest", []):
-        names.setdefault(guest["endpoint"], []).append(guest["name"])
-    return {endpoint: _name(endpoint, names.get(endpoint, [])) for endpoint in endpoints}
 
 
 def _name(endpoint: int, guests: list[str]) -> str:
@@ -153,6 +153,7 @@ def _entry(row: Row, guest: str, direction: Direction, counted: Stamp) -> Entry:
         frame_bytes=row.frame_bytes,
         counted_at=row.stamps.get(counted),
         error=error,
+        error_at=max(moments) if row.failed_at is None else row.failed_at,
     )
 
 
@@ -166,8 +167,12 @@ def _delivery(delivery: Delivery, owners: Mapping[int, str]) -> Entry:
 
 def _drop(drop: Drop, owners: Mapping[int, str]) -> Entry:
     owner = NIC if drop.endpoint is None else owners[drop.endpoint]
-    return Entry(owner, 0, Direction.RECEIVE, NO_FORM, drop.cycle, drop.cycle, error=f"dropped: {drop.reason.name}")
+    return _moment(owner, Direction.RECEIVE, drop.cycle, f"dropped: {drop.reason.name}")
 
 
 def _refusal(cycle: int, owner: str, status: int) -> Entry:
-    return Entry(owner, 0, Direction.SEND, NO_FORM, cycle, cycle, error=Status(status).name)
+    return _moment(owner, Direction.SEND, cycle, Status(status).name)
+
+
+def _moment(owner: str, direction: Direction, cycle: int, error: str) -> Entry:
+    return Entry(owner, 0, direction, NO_FORM, cycle, cycle, error=error, error_at=cycle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from sw.platform import CYCLE_NS
 from tb.timeline.packets import Direction, Entry
 
-MAX_BINS: Final = 200
+MAX_BINS: Final = 100
 """Points of a curve: more are not told apart on a screen."""
 MIN_BIN_NS: Final = 1000
 """About one frame of 1514 bytes on the wire."""
@@ -42,16 +43,10 @@ def rates(entries: Sequence[Entry]) -> Rates:
     for entry, moment in zip(carried, moments, strict=True):
         key = entry.guest, entry.direction
         total.setdefault(key, np.zeros(bins, np.int64))[(moment - start) // width] += entry.frame_bytes
-    return Rates(start, width, {key: (8 * count / width).tolist() for key, count in sorted(total.items())})
+    return Rates(start, width, {key: (8 * carried_bytes / width).tolist() for key, carried_bytes in sorted(total.items())})
 
 
 def _width(span_ns: int) -> int:
-    """The least of 1, 2, 5, 10 ... us that needs no more than MAX_BINS bins."""
-    width = MIN_BIN_NS
-    for factor in _STEPS:
-        if span_ns // (width * factor) < MAX_BINS - 1:
-            return width * factor
-    raise ValueError(f"a run of {span_ns} ns is too long")
-
-
-_STEPS: Final = tuple(step * 10**power for power in range(12) for step in (1, 2, 5))
+    """The least of 1, 2, 5, 10 ... us with which the span touches no more than MAX_BINS bins."""
+    widths = (MIN_BIN_NS * step * 10**power for power in count() for step in (1, 2, 5))
+    return next(width for width in widths if span_ns <= width * (MAX_BINS - 1))

@@ -50,11 +50,12 @@ class _Rows:
 
 def write(path: Path, shown: View, curves: Rates, command: str, entries: Iterable[Entry]) -> None:
     """Write the trace of a run. `entries` are the view's, through whatever shows how far it is."""
+    encode = json.JSONEncoder(separators=(",", ":")).encode
     head = {"command": command, "time": "simulated", "cycle": f"{CYCLE_NS} ns"}
     with path.open("w") as file:
-        file.write(f'{{"displayTimeUnit":"ns","otherData":{json.dumps(head)},"traceEvents":[')
+        file.write(f'{{"displayTimeUnit":"ns","otherData":{encode(head)},"traceEvents":[')
         for number, event in enumerate(events(shown, curves, entries)):
-            file.write((",\n" if number else "\n") + json.dumps(event, separators=(",", ":")))
+            file.write((",\n" if number else "\n") + encode(event))
         file.write("\n]}\n")
 
 
@@ -68,7 +69,7 @@ def events(shown: View, curves: Rates, entries: Iterable[Entry]) -> Iterator[Eve
         yield from _slices(entry, number, places)
         if entry.error:
             place = rows.place(entry.guest, Engine.ERRORS)
-            yield {"ph": "i", "s": "t", "name": entry.error, **place, "ts": _us(entry.end), "args": _args(entry)}
+            yield {"ph": "i", "s": "t", "name": entry.error, **place, "ts": _us(entry.error_at), "args": _args(entry)}
     for cycle, place in interrupts:
         yield {"ph": "i", "s": "t", "name": "interrupt", **place, "ts": _us(cycle)}
     for (guest, direction), gbps in curves.gbps.items():
@@ -121,5 +122,9 @@ def _slices(entry: Entry, number: int, places: dict[tuple[int, int], Event]) -> 
             "args": {**_args(entry), "cycle": span.start, "cycles": span.end - span.start},
         }
         if last:
-            event |= {"bind_id": f"{number + 1:#x}", "flow_in": k > 0, "flow_out": k < last}
+            event["bind_id"] = f"{number + 1:#x}"
+        if k > 0:
+            event["flow_in"] = True
+        if k < last:
+            event["flow_out"] = True
         yield event
