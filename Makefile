@@ -1,6 +1,6 @@
 # Each verb calls one Python entry point. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: sim waves tap test lint bench regs clean help
+.PHONY: sim waves timeline tap test lint bench regs clean help
 python := .venv/bin/python
 
 sim: ## guests send through the RTL NIC: GUESTS=4 MODE=iommu|native|windows|validated|split PCAP=file SEED=1 WAVES=1
@@ -11,12 +11,17 @@ waves: ## one run again in GTKWave: SEED=1 PACKET=17 VIEW=send|receive|protectio
 	@WAVES=1 tools/bootstrap sim
 	@$(python) -m tb.waves
 
+timeline: ## where a run's time went, packet by packet: RUN=build/sim gets timeline.html and timeline.json (Perfetto)
+	@tools/bootstrap timeline
+	@$(python) -m tb.timeline $(args)
+
 tap: ## Linux stacks through the NIC, as root: GUESTS=3 SEED=1, args="--stay"
 	@tools/bootstrap sim iproute2:ip iputils-ping:ping iperf3 curl tshark
 	@$(python) -m tb.tap $(args)
 
 test: ## all tests: args="-k name" narrows them
-	@WAVES=1 tools/bootstrap test tshark iproute2:ip iputils-ping:ping iperf3 curl gtkwave xvfb:Xvfb
+	@WAVES=1 tools/bootstrap test tshark iproute2:ip iputils-ping:ping iperf3 curl gtkwave xvfb:Xvfb \
+		chromium chromium-driver:chromedriver
 	@$(python) -m pytest -n 2 tests $(args)
 
 lint: ## Verilator, Yosys, ruff, mypy, generated files

@@ -63,8 +63,8 @@ class Entry:
     """Its stages, in order. Of a packet that failed, those of which the trace has both ends."""
     frame_bytes: int = 0
     """Sends with FCS, receives without, as the trace counts them; 0: it does not say."""
-    counted_at: int | None = None
-    """Cycle at which its bytes count as carried: last beat on the wire, or completion visible to the receiver."""
+    carried: tuple[int, int] | None = None
+    """Cycles in which its bytes went by: on the wire, or in payload writes to the receiver's memory."""
     error: str = ""
     error_at: int = 0
     """Cycle at which that was clear, where there is an error."""
@@ -92,7 +92,7 @@ def view(run: Run) -> View:
     received = decode_receive(run.records)
     refused = run.records[run.records["kind"] == TraceKind.FAILED]
     others = [r for r in refused.tolist() if r[2] not in run.setups]
-    receivers = {d.endpoint for d in (*received.deliveries, *received.drops) if d.endpoint is not None}
+    receivers = {d.endpoint for d in received.deliveries} | {d.endpoint for d in received.drops if d.endpoint is not None}
     endpoints = {*run.setups, *(r[2] for r in others), *receivers}
     owners = {endpoint: _name(endpoint, run.guests.get(endpoint, [])) for endpoint in endpoints}
     found = [
@@ -138,7 +138,7 @@ def _spans(row: Row) -> tuple[Span, ...]:
     return tuple(Span(stage, a, b) for stage, a, b in ends if a is not None and b is not None)
 
 
-def _entry(row: Row, guest: str, direction: Direction, counted: Stamp) -> Entry:
+def _entry(row: Row, guest: str, direction: Direction, first: Stamp, end: Stamp) -> Entry:
     last = stages_of(row.form, inside=row.inside)[-1].end
     error = row.status.name if row.status != Status.OK else "" if last in row.stamps else BLOCKED
     moments = [*row.stamps.values(), *([] if row.failed_at is None else [row.failed_at])]
@@ -151,18 +151,18 @@ def _entry(row: Row, guest: str, direction: Direction, counted: Stamp) -> Entry:
         end=max(moments),
         spans=_spans(row),
         frame_bytes=row.frame_bytes,
-        counted_at=row.stamps.get(counted),
+        carried=(row.stamps[first], row.stamps[end]) if end in row.stamps else None,
         error=error,
         error_at=max(moments) if row.failed_at is None else row.failed_at,
     )
 
 
 def _send(packet: Packet, owners: Mapping[int, str]) -> Entry:
-    return _entry(packet, owners[packet.endpoint], Direction.SEND, Stamp.WIRE_LAST)
+    return _entry(packet, owners[packet.endpoint], Direction.SEND, Stamp.WIRE_FIRST, Stamp.WIRE_LAST)
 
 
 def _delivery(delivery: Delivery, owners: Mapping[int, str]) -> Entry:
-    return _entry(delivery, owners[delivery.endpoint], Direction.RECEIVE, Stamp.RX_CPL_VISIBLE)
+    return _entry(delivery, owners[delivery.endpoint], Direction.RECEIVE, Stamp.RX_WRITE, Stamp.RX_DATA_OUT)
 
 
 def _drop(drop: Drop, owners: Mapping[int, str]) -> Entry:

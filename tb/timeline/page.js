@@ -215,7 +215,7 @@
     const ways = shown.some((c) => c.direction === received) ? "; send up, receive down" : "";
     $("bin").textContent = `Gb/s over us, stacked, in bins of ${bin_ns / 1000} us${ways}`;
     Plotly.react($("throughput"), areas, {
-      font: FONT, height: 420, margin: { l: 44, r: 10, t: 8, b: 36 }, hovermode: "x unified", showlegend: true,
+      font: FONT, height: $("histograms").layout.height, margin: { l: 44, r: 10, t: 8, b: 36 }, hovermode: "x unified", showlegend: true,
       legend: { orientation: "h", y: -0.1, x: 0 },
       xaxis: { gridcolor: "#edf0f4", zeroline: false, tickformat: ",d" },
       yaxis: { gridcolor: "#edf0f4", zerolinecolor: "#8791a1" },

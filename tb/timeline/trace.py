@@ -75,7 +75,7 @@ def events(shown: View, curves: Rates, entries: Iterable[Entry]) -> Iterator[Eve
     for (guest, direction), gbps in curves.gbps.items():
         for bin_number, value in enumerate([*gbps, 0.0]):
             ts = (curves.start_ns + bin_number * curves.bin_ns) / _NS_PER_US
-            yield {"ph": "C", "name": f"{direction}, Gb/s", "pid": rows.group(guest), "ts": ts, "args": {"Gb/s": value}}
+            yield {"ph": "C", "name": direction, "pid": rows.group(guest), "ts": ts, "args": {"Gb/s": value}}
 
 
 def _us(cycles: int) -> float:

@@ -40,13 +40,17 @@ def chromium(width: int = 1600, height: int = 1500) -> Iterator[Chrome]:
 
 def console(driver: Chrome) -> list[str]:
     """What the page said on its console, errors and warnings included."""
-    return [entry["message"] for entry in driver.get_log("browser")]  # type: ignore[no-untyped-call]
+    return [entry["message"] for entry in _log(driver, "browser")]
+
+
+def _log(driver: Chrome, name: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = driver.get_log(name)  # type: ignore[no-untyped-call]
+    return entries
 
 
 def requests(driver: Chrome) -> list[str]:
     """Every address that the page has asked for."""
-    entries = driver.get_log("performance")  # type: ignore[no-untyped-call]
-    events = [json.loads(entry["message"])["message"] for entry in entries]
+    events = [json.loads(entry["message"])["message"] for entry in _log(driver, "performance")]
     return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
@@ -54,7 +58,7 @@ def ask(driver: Chrome, script: str, *arguments: Any) -> Any:
     """The value of an async function's body; what it throws is raised here."""
     wrapped = f"""const done = arguments[arguments.length - 1], given = [...arguments].slice(0, -1);
         (async (...given) => {{ {script} }})(...given).then((v) => done([v, null]), (e) => done([null, e.stack]));"""
-    value, error = driver.execute_async_script(wrapped, *arguments)  # type: ignore[no-untyped-call]
+    value, error = driver.execute_async_script(wrapped, *arguments)
     assert error is None, error
     return value
 

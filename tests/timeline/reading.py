@@ -65,9 +65,11 @@ class Sent:
     def nic(self) -> int:
         return sum(end - start for name, start, end in self.stages if name in NIC_STAGES)
 
-    @property
-    def last_beat(self) -> int:
-        return next(end for name, _, end in self.stages if name == "on wire")
+    def bytes_between(self, start: int, end: int) -> int:
+        """Of its bytes, evenly spread over its time on the wire, those that end in (start, end] ns."""
+        first, last = next((a, b) for name, a, b in self.stages if name == "on wire")
+        size = self.size
+        return sum(start * size < first * size + k * (last - first) <= end * size for k in range(1, size + 1))
 
 
 @dataclass
@@ -83,7 +85,7 @@ def read(folder: Path, summary: dict[str, Any]) -> Reading:
     records = [tuple(map(int, r)) for r in np.load(folder / "trace.npy").tolist()]
     by_kind = {kind: [r for r in records if r[1] == kind] for kind in TraceKind}
     names = {guest["endpoint"]: guest["name"] for guest in summary["by_guest"]}
-    visible = {}
+    visible: dict[int, list[int]] = {}
     for cycle, _, _, tag, _ in by_kind[K.CPL_VISIBLE]:
         visible.setdefault(tag, []).append(cycle)
     found = Reading()

@@ -136,8 +136,8 @@ def test_the_trace_shows_them_with_their_errors_and_interrupts(tmp_path: Path) -
     waiting = {rows[e["tid"]] for e in events if e["ph"] == "X" and groups[e["pid"]] == "alpha, waiting"}
     assert waiting == {"doorbell"}
     counters = {(groups[e["pid"]], e["name"], e["ts"], e["args"]["Gb/s"]) for e in events if e["ph"] == "C"}
-    # 60 bytes at 4.28 us, in bins of 1 us; the other frame was never visible
-    assert counters == {("beta", "receive, Gb/s", 4.0, 0.48), ("beta", "receive, Gb/s", 5.0, 0.0)}
+    # 60 bytes at 4.136 us, 100 from 4.56 to 4.6 us, in bins of 1 us
+    assert counters == {("beta", "receive", 4.0, 1.28), ("beta", "receive", 5.0, 0.0)}
 
 
 def test_the_page_has_gaps_where_no_stage_is_known(shown: View) -> None:
@@ -176,7 +176,7 @@ def test_who_shares_an_endpoint_is_named_or_counted(tmp_path: Path) -> None:
 def test_bins_are_few_and_hold_everything(span_ns: int, width: int) -> None:
     start = 6996  # just before a bin ends
     entries = [
-        Entry("guest", n, Direction.SEND, "inline", start // 4, at // 4, frame_bytes=100, counted_at=at // 4)
+        Entry("guest", n, Direction.SEND, "inline", start // 4, at // 4, frame_bytes=100, carried=(at // 4, at // 4))
         for n, at in enumerate((start, start + span_ns))
     ]
     made = rates(entries)
@@ -248,3 +248,10 @@ def test_a_trace_that_does_not_add_up_is_named(tmp_path: Path, capsys: pytest.Ca
         main([str(folder)])
     said = capsys.readouterr().err
     assert f"{folder / 'trace.npy'}: endpoint 0 chain 5" in said and "no stamp data_in" in said
+
+
+def test_a_frame_across_bins_is_shared_out_byte_by_byte() -> None:
+    # 10 bytes from 900 to 2900 ns, 200 ns each: the first one ends at 1100, the fifth at 1900, the last at 2900
+    frame = Entry("guest", 0, Direction.SEND, "inline", 225, 725, frame_bytes=10, carried=(225, 725))
+    made = rates([frame])
+    assert (made.start_ns, made.gbps) == (0, {("guest", Direction.SEND): [0.0, 0.04, 0.04]})

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +58,7 @@ def choose(browser: Chrome, **values: str) -> None:
 
 def listed(browser: Chrome) -> list[list[str]]:
     """Every row of the list, by scrolling through all of it."""
-    return ask(browser, """
+    found: list[list[str]] = ask(browser, """
         const scroll = document.getElementById("scroll"), found = new Map();
         for (scroll.scrollTop = 0; ; scroll.scrollTop += 200) {
           await new Promise((next) => requestAnimationFrame(() => requestAnimationFrame(next)));
@@ -69,11 +68,12 @@ def listed(browser: Chrome) -> list[list[str]]:
           if (scroll.scrollTop + scroll.clientHeight >= scroll.scrollHeight) break;
         }
         scroll.scrollTop = 0;
-        return [...found.keys()].sort((a, b) => a - b).map((k) => found.get(k));""")  # type: ignore[no-any-return]
+        return [...found.keys()].sort((a, b) => a - b).map((k) => found.get(k));""")
+    return found
 
 
 def row(packet: Sent) -> list[str]:
-    name, start, end = max(packet.stages, key=lambda s: s[2] - s[1])
+    name = max(packet.stages, key=lambda s: s[2] - s[1])[0]
     slowest = f"{name}, send" if name in ("to completion", "completion visible") else name
     return [
         *(packet.guest, "send", str(packet.number), packet.form, f"{packet.size:,}"),
@@ -199,10 +199,10 @@ def test_charts_add_up(made: Made, browser: Chrome) -> None:
         for name, trace, figure in zip(names, drawn[0], figures, strict=True):
             taken = sorted(end - start for p in own for n, start, end in p.stages if n == name)
             assert figure == f"{at(taken, 50):,} / {at(taken, 99):,}"
-            for label, height in zip(trace["customdata"], values(trace["y"]), strict=True):
+            for label, height in zip(trace["customdata"], trace["y"], strict=True):
                 low, high = (int(word.replace(",", "")) for word in label.removesuffix(" ns").split(" to "))
                 assert height == sum(low <= ns < high for ns in taken), (name, label)
-            assert sum(values(trace["y"])) == len(own)
+            assert sum(trace["y"]) == len(own)
             [row_of] = [r for r in made.summary["latency"] if (r["form"], r["stage"]) == (form, name)]
             assert (row_of["median_ns"], row_of["p99_ns"]) == (at(taken, 50), at(taken, 99))
     areas = ask(browser, "return document.getElementById('throughput').data.map((t) => [t.name, t.x, t.y]);")
@@ -210,15 +210,11 @@ def test_charts_add_up(made: Made, browser: Chrome) -> None:
     for name, us, gbps in areas:
         width = us[1] - us[0]
         sent = sum(p.size for p in made.reading.sent if f"{p.guest}, send" == name)
-        assert sum(values(gbps)) * width * 1000 / 8 == pytest.approx(sent)
+        assert sum(gbps) * width * 1000 / 8 == pytest.approx(sent)
 
 
 def at(taken: list[int], percent: int) -> int:
     return taken[ceil(len(taken) * percent / 100) - 1]
-
-
-def values(array: Any) -> list[float]:
-    return list(array)
 
 
 def test_a_picture_of_it(made: Made, browser: Chrome) -> None:
