@@ -119,7 +119,4 @@ def _path(entry: Entry) -> tuple[tuple[int, ...], list[int]]:
         path.append(_STAGE_NUMBERS[direction_of(span.stage), span.stage.name])
         cycles.append(span.end - span.start)
         at = span.end
-    if entry.end > at:
-        path.append(GAP)
-        cycles.append(entry.end - at)
     return tuple(path), cycles
