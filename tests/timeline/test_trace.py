@@ -131,8 +131,6 @@ def test_counters_carry_every_byte_in_its_time(made: Made, trace: dict[str, Any]
         gone = [sum(packet.bytes_between(start, start + width) for packet in own) for start in starts]
         assert [gbps for _, gbps in points] == [8 * size / width for size in gone]
         assert sum(gone) == sum(packet.size for packet in own)
-    # no more than the line carries
-    assert all(sum(now) < 10 for now in zip(*([gbps for _, gbps in points] for points in curves.values()), strict=True))
 
 
 def test_perfetto_reads_the_same_numbers(made: Made, browser: Chrome, tmp_path: Path) -> None:
