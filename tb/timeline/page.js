@@ -164,7 +164,7 @@
     const bars = [], notes = [];
     const layout = {
       showlegend: false, font: FONT, bargap: 0.06, annotations: notes, height: 60 + 44 * Math.max(1, used.length),
-      margin: { l: 158, r: 150, t: 22, b: 32 }, hovermode: "closest",
+      margin: { l: 176, r: 132, t: 22, b: 32 }, hovermode: "closest",
       xaxis: { type: "log", gridcolor: "#edf0f4", zeroline: false, dtick: 1, tickformat: ",d" },
     };
     const note = (text, y, more) => notes.push({ text, y, xref: "paper", yref: "paper", showarrow: false, font: FONT, ...more });
