@@ -109,6 +109,7 @@ def test_fetched_packet_at_the_wrap_of_the_index() -> None:
 
 def test_pushed_packet_takes_the_last_write_that_covers_its_head() -> None:
     events: list[Event] = [
+        (80, K.DOORBELL, 0, 13, 1),  # the head's slot, but it is written again
         (90, K.DOORBELL, 0, 14, 2),  # slots 14 and 15: not the head
         (95, K.DOORBELL, 0, 13, 1),  # slot 13 is head 29 of a ring of 16
         (97, K.DOORBELL, 0, 0, 1),  # another chain's
