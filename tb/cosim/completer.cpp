@@ -1,6 +1,7 @@
 #include "completer.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 namespace myr {
@@ -55,6 +56,21 @@ bool Completer::next(uint64_t cycle, uint64_t landed, uint64_t sent, uint64_t qu
         reads_.erase(reads_.begin() + static_cast<std::ptrdiff_t>(pick));
     }
     return true;
+}
+
+std::string Completer::state() const {
+    std::string lines;
+    for (const Read& read : reads_) {
+        char line[160];
+        std::snprintf(line, sizeof line,
+                      "read of the NIC: tag %u, requester %04x, %u bytes at %#llx, %u returned; due in cycle %llu, "
+                      "behind %llu writes\n",
+                      read.request.tag, read.request.requester, read.request.dws * 4,
+                      static_cast<unsigned long long>(read.request.address), read.offset,
+                      static_cast<unsigned long long>(read.due), static_cast<unsigned long long>(read.posted_before));
+        lines += line;
+    }
+    return lines;
 }
 
 void Completer::sample(Read& read, uint64_t queued) {

@@ -3,6 +3,7 @@
 #include <bitset>
 #include <cstdint>
 #include <deque>
+#include <string>
 #include <unordered_map>
 
 #include "config.h"
@@ -27,6 +28,9 @@ class Completer {
     // The next completion whose first beat may be on the bus in `cycle`. `landed`: writes of the NIC in memory;
     // `sent` and `queued`: posted writes to the NIC; a completion never passes one queued before its data was sampled.
     bool next(uint64_t cycle, uint64_t landed, uint64_t sent, uint64_t queued, Tlp& out);
+
+    // For a person: the reads that are not answered completely, a line each.
+    std::string state() const;
 
   private:
     struct Read {

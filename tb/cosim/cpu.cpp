@@ -106,4 +106,11 @@ const char* Cpu::completion(const Tlp& tlp) {
     return nullptr;
 }
 
+std::string Cpu::state() const {
+    size_t reads = reg_read_open_ ? 1 : 0;
+    for (const Pending& pending : pending_) reads += pending.active ? 1 : 0;
+    return "processors: " + std::to_string(queue_.size()) + " accesses wait, " + std::to_string(reads) +
+           " are not answered" + (config_write_open_ ? ", a configuration write is open" : "") + "\n";
+}
+
 }  // namespace myr

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <string>
 
 #include "config.h"
 #include "downstream.h"
@@ -34,6 +35,8 @@ class Cpu {
     // One cycle: `accepted`, the register access offered before was taken; then issues what may go.
     void step(bool accepted, bool answered, uint32_t answer);
     const RegPort& port() const { return port_; }
+    // For a person: what the processors have asked for, a line.
+    std::string state() const;
 
   private:
     struct Op {

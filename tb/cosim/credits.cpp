@@ -27,6 +27,20 @@ void CreditGrant::release(uint64_t cycle) {
     if (open_counted_) returns_.push_back({cycle + config_.credit_latency, open_posted_, open_data_});
 }
 
+std::string left(const Fc& limit, const Fc& consumed) {
+    const auto pair = [](const CreditPair& most, const CreditPair& used) {
+        return std::to_string((most.headers - used.headers) & 0xFF) + " headers, " +
+               std::to_string((most.data - used.data) & 0xFFF) + " data units";
+    };
+    return "posted " + pair(limit.posted, consumed.posted) + "; non-posted " +
+           pair(limit.nonposted, consumed.nonposted);
+}
+
+std::string CreditGrant::state() const {
+    return "credits of the NIC: " + left(advertised_, consumed_) + "; " + std::to_string(returns_.size()) +
+           " TLPs' on their way" + (starving_ ? ", held back" : "") + "\n";
+}
+
 uint64_t CreditGrant::limits(uint64_t cycle) {
     if (config_.starvation_permille != 0 && cycle >= period_end_) {
         starving_ = rng_.permille(config_.starvation_permille);

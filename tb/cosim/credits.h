@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <string>
 
 #include "config.h"
 #include "rng.h"
@@ -37,6 +38,9 @@ inline bool fits(const CreditPair& limit, const CreditPair& consumed, uint32_t d
 // 16-byte units of a payload of `dws`.
 inline uint32_t data_credits(uint32_t dws) { return (dws + 3) / 4; }
 
+// Headers and data units left of what was granted, for a person.
+std::string left(const Fc& limit, const Fc& consumed);
+
 // Limits granted to the NIC: returned `credit_latency` cycles after a TLP has left its transmitter, standing still
 // in random periods of starvation.
 class CreditGrant {
@@ -47,6 +51,8 @@ class CreditGrant {
     // The same TLP has left.
     void release(uint64_t cycle);
     uint64_t limits(uint64_t cycle);
+    // For a person: what the NIC may still send, a line.
+    std::string state() const;
 
   private:
     const HostConfig& config_;

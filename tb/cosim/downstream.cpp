@@ -76,4 +76,9 @@ bool Downstream::pick_nonposted(const Fc& limits) {
     return true;
 }
 
+std::string Downstream::state(const Fc& limits) const {
+    return "to the NIC: " + std::to_string(posted_.size()) + " posted and " + std::to_string(nonposted_.size()) +
+           " non-posted TLPs wait; credits left: " + left(limits, consumed_) + "\n";
+}
+
 }  // namespace myr

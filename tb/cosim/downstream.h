@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <string>
 
 #include "completer.h"
 #include "credits.h"
@@ -32,6 +33,8 @@ class Downstream {
     // in memory. Returns whether a beat is offered in `cycle` + 1; a TLP starts right behind the one before.
     bool step(uint64_t cycle, bool taken, const Fc& limits, uint64_t landed);
     Beat beat() const;
+    // For a person: what waits for the NIC, with the credits it grants, a line.
+    std::string state(const Fc& limits) const;
 
   private:
     static constexpr size_t kPostedPlaces = 16;

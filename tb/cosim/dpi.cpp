@@ -64,6 +64,8 @@ uint8_t* myr_host_memory(void* host) { return self(host)->memory().data(); }
 const uint64_t* myr_host_now(void* host) { return &self(host)->now(); }
 const char* myr_host_error(void* host) { return self(host)->error().c_str(); }
 
+const char* myr_host_state(void* host) { return self(host)->state().c_str(); }
+
 void myr_host_mmio_write(void* host, uint64_t address, const uint8_t* data, uint32_t size) {
     self(host)->cpu().write(address, data, size);
 }

@@ -19,6 +19,7 @@ Host::Host(const HostConfig& config)
 
 const HostOut& Host::cycle(const HostIn& in) {
     now_ = in.cycle;
+    nic_limits_ = in.rx_fc;
     const uint32_t before = out_.flags;
     uint32_t flags = kWalkReady;
 
@@ -96,6 +97,15 @@ bool Host::wire_wait(uint64_t id, uint64_t deadline) {
     wire_waits_.push_back(id);
     waits_.begin(id, deadline);
     return true;
+}
+
+const std::string& Host::state() {
+    state_ = cpu_.state() + downstream_.state(Fc::unpack(nic_limits_)) + credits_.state() + "from the NIC: " +
+             std::to_string(upstream_.waiting()) + " TLPs have not landed; " + std::to_string(walker_.waiting()) +
+             " reads of page tables are open\nline: " + std::to_string(wire_in_.waiting()) +
+             " frames for the NIC wait, " + std::to_string(wire_.frames().size()) + " that left were not taken\n" +
+             completer_.state();
+    return state_;
 }
 
 void Host::fail(const std::string& message) {

@@ -107,6 +107,8 @@ class Host {
     const uint64_t& now() const { return now_; }
     // The first rule that the hardware has broken, or empty.
     const std::string& error() const { return error_; }
+    // For a person: what is under way and what waits for what. Valid until the next call.
+    const std::string& state();
     // Python has taken the events.
     void drained() { waits_.events().clear(); signalled_ = false; }
 
@@ -131,9 +133,11 @@ class Host {
     Rng rc_rng_;
     HostOut out_{};
     uint64_t now_ = 0;
+    uint64_t nic_limits_ = 0;  // credits that the NIC grants, packed
     bool signalled_ = false;
     bool wake_ = false;
     std::string error_;
+    std::string state_;
 };
 
 }  // namespace myr

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Final
 
 import cocotb
@@ -19,6 +21,8 @@ from cocotb.handle import LogicObject, SimHandleBase
 from cocotb.triggers import Event, ValueChange
 
 from sw.platform import CYCLE_NS, PAGE_SIZE, MachineMap, PlatformTimeoutError
+from tb.cosim import bound
+from tb.cosim.record import Record
 from tb.ledger.records import TRACE_DTYPE
 
 MMIO_WRITE_MAX: Final = 64
@@ -186,12 +190,23 @@ class RtlMemory:
 class _Wait:
     """What one sleeping coroutine waits for."""
 
-    __slots__ = ("data", "done", "status")
+    __slots__ = ("asked_by", "data", "deadline", "done", "line", "status", "what")
 
-    def __init__(self) -> None:
+    def __init__(self, what: str, deadline: int) -> None:
         self.done = Event()
         self.status = 0
         self.data = 0
+        self.what = what
+        self.deadline = deadline
+        frame = sys._getframe(1)
+        while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+            frame = frame.f_back
+        # the frame itself would keep its variables alive
+        self.asked_by, self.line = frame.f_code, frame.f_lineno
+
+    def __str__(self) -> str:
+        code = self.asked_by
+        return f"{code.co_qualname} ({Path(code.co_filename).name}:{self.line}): {self.what}, until cycle {self.deadline}"
 
 
 class RtlSignal:
@@ -211,7 +226,7 @@ class RtlSignal:
         """Sleep until the next `notify`, or for `timeout_ns`."""
         if timeout_ns <= 0:
             return False
-        ident, wait = self._platform.begin_timer(timeout_ns)
+        ident, wait = self._platform.begin_timer(timeout_ns, "a signal")
         self._waits[ident] = wait
         await self._platform.sleep_on(wait)
         return self._waits.pop(ident, None) is None
@@ -222,6 +237,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "memory": (ctypes.c_void_p, [ctypes.c_void_p]),
     "now": (ctypes.c_void_p, [ctypes.c_void_p]),
     "error": (ctypes.c_char_p, [ctypes.c_void_p]),
+    "state": (ctypes.c_char_p, [ctypes.c_void_p]),
     "mmio_write": (None, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32]),
     "mmio_read": (None, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64]),
     "timer": (None, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]),
@@ -282,7 +298,9 @@ class RtlPlatform:
         # the hot calls, looked up once
         self._monitor, self._mmio_write, self._timer = (self._call[n] for n in ("monitor", "mmio_write", "timer"))
         self._wake: LogicObject = getattr(dut, "wake")  # noqa: B009  a handle has no typed attributes
+        self._record = Record()
         self._dispatcher = cocotb.start_soon(self._dispatch())
+        bound.start(self.state)
 
     @property
     def memory(self) -> RtlMemory:
@@ -315,8 +333,8 @@ class RtlPlatform:
     async def mmio_read(self, address: int, size: int) -> bytes:
         if size != 4 or address & 3:
             raise ValueError(f"MMIO read of {size} bytes at {address:#x}: must be an aligned DW")
-        ident, wait = self._begin()
-        self._call["mmio_read"](self._host, ident, self._deadline(MMIO_READ_TIMEOUT_NS), address)
+        ident, wait = self._begin(f"MMIO read at {address:#x}", MMIO_READ_TIMEOUT_NS)
+        self._call["mmio_read"](self._host, ident, wait.deadline, address)
         if not await self._sleep(wait):
             raise PlatformTimeoutError(f"MMIO read at {address:#x}: no answer in {MMIO_READ_TIMEOUT_NS} ns")
         return wait.data.to_bytes(4, "little")
@@ -324,8 +342,7 @@ class RtlPlatform:
     async def sleep(self, ns: int) -> None:
         if ns <= 0:
             return
-        ident, wait = self._begin()
-        self._timer(self._host, ident, self._deadline(ns))
+        _, wait = self.begin_timer(ns, "time")
         await self._sleep(wait)
 
     def call_after(self, ns: int, action: Callable[[], None]) -> None:
@@ -342,8 +359,8 @@ class RtlPlatform:
                 f"monitor of {size} bytes (mask {len(mask)}) at {address:#x}: 1 to {MONITOR_MAX} in a page"
             )
         self._memory._check(address, size)
-        ident, wait = self._begin()
-        if self._monitor(self._host, ident, self._deadline(timeout_ns), address, expected, mask, size):
+        ident, wait = self._begin(f"{size} bytes at {address:#x} in memory", timeout_ns)
+        if self._monitor(self._host, ident, wait.deadline, address, expected, mask, size):
             del self._waits[ident]
             return True
         return await self._sleep(wait)
@@ -356,10 +373,10 @@ class RtlPlatform:
     def signal(self) -> RtlSignal:
         return RtlSignal(self)
 
-    def begin_timer(self, ns: int) -> tuple[int, _Wait]:
-        """Start a wait that ends after `ns`, or by `wake`."""
-        ident, wait = self._begin()
-        self._timer(self._host, ident, self._deadline(ns))
+    def begin_timer(self, ns: int, what: str) -> tuple[int, _Wait]:
+        """Start a wait that ends after `ns`, or by `wake`; `what` is for a person."""
+        ident, wait = self._begin(what, ns)
+        self._timer(self._host, ident, wait.deadline)
         return ident, wait
 
     async def sleep_on(self, wait: _Wait) -> None:
@@ -375,9 +392,17 @@ class RtlPlatform:
         """Reads by a device that start in the machine page of `address` end so from now on (`NONE`: well)."""
         self._call["inject"](self._host, address, int(error))
 
+    def state(self) -> str:
+        """For a person: who waits for what, and what is under way in the root complex."""
+        waits = [f"waits: {wait}" for wait in self._waits.values()]
+        return "\n".join([f"cycle {self._now.value}", *waits, self._call["state"](self._host).decode().rstrip()])
+
     def wire_frames(self) -> list[WireFrame]:
         """Frames that have left completely since the last call."""
         self._check()
+        return self._take_frames()
+
+    def _take_frames(self) -> list[WireFrame]:
         count = self._call["frame_count"](self._host)
         if not count:
             return []
@@ -388,12 +413,13 @@ class RtlPlatform:
             for first, last, offset, length in rows.tolist()
         ]
         self._call["frames_drain"](self._host)
+        self._record.wire(rows, data)
         return frames
 
     async def wire_wait(self, timeout_ns: int) -> bool:
         """Sleep until there is a frame that `wire_frames` has not returned yet; False when time was up first."""
-        ident, wait = self._begin()
-        if self._call["wire_wait"](self._host, ident, self._deadline(timeout_ns)):
+        ident, wait = self._begin("a frame on the wire", timeout_ns)
+        if self._call["wire_wait"](self._host, ident, wait.deadline):
             del self._waits[ident]
             return True
         return await self._sleep(wait)
@@ -418,9 +444,13 @@ class RtlPlatform:
     def trace(self) -> npt.NDArray[np.void]:
         """Trace records since the last call, of `TRACE_DTYPE`."""
         self._check()
+        return self._take_trace()
+
+    def _take_trace(self) -> npt.NDArray[np.void]:
         count = self._call["trace_count"](self._host)
         records = self._array("trace_records", count, TRACE_DTYPE) if count else np.empty(0, TRACE_DTYPE)
         self._call["trace_clear"](self._host)
+        self._record.trace(records)
         return records
 
     def _array(self, name: str, count: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -431,9 +461,9 @@ class RtlPlatform:
         # round up: never early
         return self._now.value + max(1, -(-ns // CYCLE_NS))
 
-    def _begin(self) -> tuple[int, _Wait]:
+    def _begin(self, what: str, ns: int) -> tuple[int, _Wait]:
         self._check()
-        ident, wait = next(self._ids), _Wait()
+        ident, wait = next(self._ids), _Wait(what, self._deadline(ns))
         self._waits[ident] = wait
         return ident, wait
 
@@ -451,18 +481,24 @@ class RtlPlatform:
         change = ValueChange(self._wake)
         events, take, host = self._events, self._call["events"], self._host
         address = ctypes.addressof(events)
-        while True:
-            await change
-            while count := take(host, address, self._EVENTS):
-                for event in events[:count]:
-                    if event.status == _INTERRUPT:
-                        if self._interrupt is not None:
-                            self._interrupt(event.id, event.data)
-                    elif event.id == 0:
-                        self._fail()
-                    elif (wait := self._waits.pop(event.id, None)) is not None:
-                        wait.status, wait.data = event.status, event.data
-                        wait.done.set()
+        try:
+            while True:
+                await change
+                while count := take(host, address, self._EVENTS):
+                    for event in events[:count]:
+                        if event.status == _INTERRUPT:
+                            if self._interrupt is not None:
+                                self._interrupt(event.id, event.data)
+                        elif event.id == 0:
+                            self._fail()
+                        elif (wait := self._waits.pop(event.id, None)) is not None:
+                            wait.status, wait.data = event.status, event.data
+                            wait.done.set()
+        finally:
+            # the test is over
+            self._take_frames()
+            self._take_trace()
+            self._record.write(self._now.value)
 
     def _fail(self) -> None:
         """Every sleeper wakes up to the error."""

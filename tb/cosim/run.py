@@ -14,15 +14,17 @@ from xml.etree import ElementTree
 from cocotb_tools import config as cocotb_config
 from find_libpython import find_libpython
 
+from tb.cosim.bound import BOUND
 from tb.cosim.toolchain import ROOT, Model, ToolchainError
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `tests`: name to what went wrong, None for a pass."""
+    """How a run ended. `tests`: name to what went wrong, None for a pass; `simulated_ns`: name to its time."""
 
     exit_status: int
     tests: dict[str, str | None]
+    simulated_ns: dict[str, float]
     log: Path
     repeat: str
 
@@ -53,12 +55,15 @@ def run_model(
     test_filter: str | None = None,
     record: Recording | None = None,
     timeout_s: float = 1800.0,
+    bound_ns: int | None = None,
+    stderr: int | None = None,
     pass_fds: Sequence[int] = (),
 ) -> RunResult:
     """Run `module`'s cocotb tests on `model`; files go to `folder` (made if missing), stdout to `folder/sim.log`.
 
-    stderr is the caller's, for progress. `timeout_s` bounds CPU gone wild, in wall seconds. The process inherits the
-    files `pass_fds`, under the same numbers. On failure the command that repeats the run is printed to stderr.
+    `stderr`, as for `subprocess`, is the caller's when not given, for progress. `bound_ns` bounds the simulated time
+    (`tb.cosim.bound`), `timeout_s` CPU gone wild, in wall seconds. The process inherits the files `pass_fds`, under the
+    same numbers. On failure the command that repeats the run is printed to stderr.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / "results.xml"
@@ -75,6 +80,8 @@ def run_model(
         if record.trace is not None:
             recorded["MYR_TRACE_FILE"] = str(record.trace)
     settings = {**_cocotb_environment(model, module, seed), "COCOTB_RESULTS_FILE": str(results), **recorded, **(environment or {})}
+    if bound_ns is not None:
+        settings[BOUND] = str(bound_ns)
     if test_filter is not None:
         settings["COCOTB_TEST_FILTER"] = test_filter
     script = folder / "repeat.sh"
@@ -97,13 +104,16 @@ def run_model(
                 cwd=folder,
                 env={**os.environ, **settings},
                 stdout=out,
+                stderr=stderr,
                 check=False,
                 timeout=timeout_s,
                 pass_fds=pass_fds,
             ).returncode
         except subprocess.TimeoutExpired:
             status = 124
-    result = RunResult(status, _read_results(results), log, repeat)
+    found = _read_results(results)
+    tests = {name: why for name, (why, _) in found.items()}
+    result = RunResult(status, tests, {name: ns for name, (_, ns) in found.items()}, log, repeat)
     if not result.passed:
         reasons = [f"{name}: {why}" for name, why in result.tests.items() if why] or [f"exit status {status}"]
         print(
@@ -142,12 +152,14 @@ def _cocotb_environment(model: Model, module: str, seed: int) -> dict[str, str]:
     }
 
 
-def _read_results(results: Path) -> dict[str, str | None]:
+def _read_results(results: Path) -> dict[str, tuple[str | None, float]]:
     if not results.is_file():
         return {}
-    found: dict[str, str | None] = {}
+    found: dict[str, tuple[str | None, float]] = {}
     for case in ElementTree.parse(results).iter("testcase"):
         failure = next((child for child in case if child.tag in ("failure", "error")), None)
         name = f"{case.get('classname')}.{case.get('name')}"
-        found[name] = None if failure is None else failure.get("error_msg") or failure.get("message") or "failed"
+        why = None if failure is None else failure.get("error_msg") or failure.get("message") or "failed"
+        time = case.find("properties/property[@name='sim_time_duration']")
+        found[name] = why, 0.0 if time is None else float(time.get("value", 0))
     return found

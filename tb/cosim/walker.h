@@ -25,6 +25,8 @@ class Walker {
     void read(uint64_t cycle, uint8_t id, uint64_t address);
     // The answer to be on the port in `cycle`, if any; memory is sampled now.
     bool next(uint64_t cycle, WalkAnswer& answer);
+    // Reads that are not answered.
+    uint64_t waiting() const { return pending_.size(); }
 
   private:
     struct Pending {

@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tb.cosim.run import run_block
-from tb.cosim.toolchain import ROOT, Model, build_block, rtl_sources
+from tb.cosim.toolchain import ROOT, Model, build
+from tb.unit.models import recipe
 
 SEEDS = (1, 2, 3, 4)
-BLOCKS = ("myr_pkg", "myr_abi_pkg", "myr_nic_pkg", "myr_fifo", "myr_rr_arb", "myr_interrupt", "myr_msix")
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    sources = [path for path in rtl_sources("common", "nic", "regs") if path.stem in BLOCKS]
-    return build_block("interrupt", [*sources, ROOT / "tb/unit/interrupt/interrupt_bench.sv"], "interrupt_bench")
+    return build(recipe("interrupt"))
 
 
 def test_directed(model: Model) -> None:

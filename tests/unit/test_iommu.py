@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from tb.cosim.run import run_block
-from tb.cosim.toolchain import ROOT, Model, build_block, rtl_sources
+from tb.cosim.toolchain import ROOT, Model, build
+from tb.unit.models import recipe
 
 SEEDS = (1, 2, 3)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    sources = [path for path in rtl_sources("common", "iommu", "regs") if "nic" not in path.stem]
-    return build_block("iommu", sources, "myr_iommu")
+    return build(recipe("iommu"))
 
 
 def test_directed(model: Model) -> None:

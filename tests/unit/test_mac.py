@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tb.cosim.run import run_block
-from tb.cosim.toolchain import ROOT, Model, build_block, rtl_sources
-
-NAMES = ("myr_pkg", "myr_abi_pkg", "myr_nic_pkg", "myr_crc32_pkg", "myr_mac_rx", "myr_rx_buffer", "myr_mac_tx")
+from tb.cosim.toolchain import ROOT, Model, build
+from tb.unit.models import recipe
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    sources = [path for path in rtl_sources() if path.stem in NAMES]
-    return build_block("mac", [*sources, ROOT / "tb/unit/mac/myr_mac_bench.sv"], "myr_mac_bench")
+    return build(recipe("mac"))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

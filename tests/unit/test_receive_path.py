@@ -5,32 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tb.cosim.run import run_block
-from tb.cosim.toolchain import ROOT, Model, build_block, rtl_sources
+from tb.cosim.toolchain import ROOT, Model, build
+from tb.unit.models import recipe
 
 SEEDS = (1, 2, 3)
-BLOCKS = (
-    "myr_pkg",
-    "myr_abi_pkg",
-    "myr_nic_pkg",
-    "myr_fifo",
-    "myr_rr_arb",
-    "myr_authorise",
-    "myr_rx_ring",
-    "myr_rx_place",
-    "myr_dma_write",
-    "myr_rx_sum",
-    "myr_toeplitz",
-    "myr_rss_table",
-    "myr_rx_completion",
-    "myr_mwr_arb",
-    "myr_tlp_tx",
-)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    sources = [path for path in rtl_sources("common", "nic", "regs") if path.stem in BLOCKS]
-    return build_block("receive", [*sources, ROOT / "tb/unit/receive/receive_bench.sv"], "receive_bench")
+    return build(recipe("receive"))
 
 
 def test_directed(model: Model) -> None:

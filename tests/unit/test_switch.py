@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tb.cosim.run import run_block
-from tb.cosim.toolchain import ROOT, Model, build_block, rtl_sources
+from tb.cosim.toolchain import ROOT, Model, build
+from tb.unit.models import recipe
 
 SEEDS = (1, 2, 3)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    sources = [path for path in rtl_sources("common", "nic", "regs") if "iommu" not in path.stem]
-    return build_block("switch", [*sources, ROOT / "tb/unit/switch/myr_switch_bench.sv"], "myr_switch_bench")
+    return build(recipe("switch"))
 
 
 @pytest.mark.parametrize("module", ["test_switch", "test_frames"])

@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tb.cosim.run import run_block
-from tb.cosim.toolchain import ROOT, Model, build_block, rtl_sources
+from tb.cosim.toolchain import ROOT, Model, build
+from tb.unit.models import recipe
 
 SEEDS = (1, 2, 3, 4)
-BLOCKS = ("myr_abi_pkg", "myr_nic_pkg", "myr_rr_arb", "myr_window_table", "myr_authorise", "myr_fence", "myr_refusal_log")
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    sources = [path for path in rtl_sources("common", "nic", "regs") if path.stem in BLOCKS]
-    return build_block("windows", [*sources, ROOT / "tb/unit/windows/windows_bench.sv"], "windows_bench")
+    return build(recipe("windows"))
 
 
 def test_directed(model: Model) -> None:

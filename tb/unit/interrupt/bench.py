@@ -11,6 +11,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from sw.abi.registers import NicControl
+from tb.cosim import bound
 from tb.unit.interrupt.oracle import Arm, Oracle, Post
 
 ENDPOINTS: Final = 64
@@ -29,6 +30,7 @@ class Bench:
     """Hardware and oracle, cycle by cycle. A message leaves after `hold` cycles on offer."""
 
     def __init__(self, dut: Any) -> None:
+        bound.start()
         self.dut = dut
         self.oracle = Oracle()
         self.cycle = 0

@@ -19,6 +19,7 @@ from cocotb_bus.drivers import Driver
 from cocotb_bus.monitors import Monitor
 
 from sw.abi.registers import Iommu
+from tb.cosim import bound
 from tb.unit.iommu.reference import Memory, Tables
 from tb.unit.iommu.tlp import CPLD, LAST, MRD, Tlp, parse, refusal
 
@@ -197,6 +198,7 @@ class Bench:
     """Everything around the IOMMU, and the software's view of it."""
 
     def __init__(self, dut: Any, seed: int) -> None:
+        bound.start()
         self.dut = dut
         self.random = random.Random(seed)
         self.memory = Memory()

@@ -14,6 +14,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 from cocotb.utils import get_sim_time
 
+from tb.cosim import bound
 from tb.ethernet import with_fcs
 
 PERIOD_NS: Final = 4
@@ -78,6 +79,7 @@ class Bench:
     """One coroutine per cycle does everything; `step` is the clock."""
 
     def __init__(self, dut: Any) -> None:
+        bound.start()
         self._dut = dut
         self._line: deque[Beat | int] = deque()
         self._debt = 0

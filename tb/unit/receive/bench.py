@@ -17,6 +17,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
 from sw.abi.registers import Mode, NicControl, ReceiveCompletion, RxDrop
+from tb.cosim import bound
 from tb.model.toeplitz import Toeplitz, flow_of
 from tb.unit.iommu.tlp import LAST, MWR, Tlp, parse
 from tb.unit.receive.memory import Memory
@@ -134,6 +135,7 @@ class Bench:
     """One coroutine does everything; `step` is the clock."""
 
     def __init__(self, dut: Any) -> None:
+        bound.start()
         self.dut = dut
         self.ready: Callable[[], bool] = lambda: True
         """The stream takes a beat in this cycle."""

@@ -9,6 +9,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
 from sw.abi.registers import NicControl, Switch
+from tb.cosim import bound
 from tb.unit.switch.oracle import PORTS, Frame, Group, Port, Rules, Verdict, bitmap
 
 PERIOD_NS = 4
@@ -34,6 +35,7 @@ class Bench:
     """Clock, reset, the two tables and the two look-ups."""
 
     def __init__(self, dut: Any, seed: int) -> None:
+        bound.start()
         self.dut = dut
         self.random = random.Random(seed)
         self.rules = Rules()

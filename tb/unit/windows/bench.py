@@ -9,6 +9,7 @@ from typing import Any, Final
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
+from tb.cosim import bound
 from tb.unit.windows.oracle import Ask, Table
 
 PERIOD_NS: Final = 4
@@ -46,6 +47,7 @@ class Bench:
     """`cycle` applies inputs for one clock edge and checks what it did."""
 
     def __init__(self, dut: Any, seed: int) -> None:
+        bound.start()
         self.dut = dut
         self.random = random.Random(seed)
         self.table = Table()

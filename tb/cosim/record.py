@@ -1,0 +1,47 @@
+"""What a machine has done, as digests: two runs that agree in them left the same trace and the same wire."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+FILE: Final = "machine.json"
+"""In the folder that the simulation runs in: cycles, records, frames, SHA-256 of the trace and of the wire."""
+
+
+class Record:
+    """Adds up what is taken from a machine, in pieces of any size."""
+
+    def __init__(self) -> None:
+        self._trace = hashlib.sha256()
+        self._wire = hashlib.sha256()
+        self._records = 0
+        self._frames = 0
+
+    def trace(self, records: npt.NDArray[np.void]) -> None:
+        """Trace records, as taken."""
+        self._records += len(records)
+        self._trace.update(records.tobytes())
+
+    def wire(self, rows: npt.NDArray[Any], data: npt.NDArray[np.uint8]) -> None:
+        """Frames: of each its cycles and length, and the bytes of all."""
+        self._frames += len(rows)
+        for row in rows:
+            self._wire.update(row["first_cycle"].tobytes() + row["last_cycle"].tobytes() + row["length"].tobytes())
+            self._wire.update(data[row["offset"] : row["offset"] + row["length"]])
+
+    def write(self, cycle: int) -> None:
+        """Leave the digests, and the last `cycle`, as a file."""
+        told = {
+            "cycles": cycle,
+            "records": self._records,
+            "trace": self._trace.hexdigest(),
+            "frames": self._frames,
+            "wire": self._wire.hexdigest(),
+        }
+        Path(FILE).write_text(json.dumps(told, indent=2) + "\n")
