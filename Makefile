@@ -3,9 +3,12 @@
 .PHONY: sim waves timeline tap test lint bench regs clean help
 python := .venv/bin/python
 
-sim: ## guests send through the RTL NIC: GUESTS=4 MODE=iommu|native|windows|validated|split PCAP=file SEED=1 WAVES=1
-	@tools/bootstrap sim
-	@$(python) -m tb.sim $(args)
+# a suite, or one of its tests, is a regression; else it is one run of guests
+regression := $(or $(SUITE),$(TEST))
+
+sim: ## guests send through the RTL NIC: GUESTS=4 MODE=iommu|native|windows|validated|split PCAP=file SEED=1 WAVES=1; a regression: SUITE=smoke|regress|nightly SEEDS=50 JOBS=2; one of its runs: TEST=name SEED=1
+	@tools/bootstrap $(if $(regression),regress,sim)
+	@$(python) -m $(if $(regression),tb.regress,tb.sim) $(args)
 
 waves: ## one run again in GTKWave: SEED=1 PACKET=17 VIEW=send|receive|protection FROM=ns TO=ns, and what `make sim` takes
 	@WAVES=1 tools/bootstrap sim
@@ -22,14 +25,14 @@ tap: ## Linux stacks through the NIC, as root: GUESTS=3 SEED=1, args="--stay"
 test: ## all tests: args="-k name" narrows them
 	@WAVES=1 tools/bootstrap test tshark iproute2:ip iputils-ping:ping iperf3 curl gtkwave xvfb:Xvfb \
 		chromium chromium-driver:chromedriver
-	@$(python) -m pytest -n 2 tests $(args)
+	@$(python) -m pytest -n 2 --junitxml=build/test/results.xml tests $(args)
 
 lint: ## Verilator, Yosys, ruff, mypy, generated files
 	@tools/bootstrap test
 	@$(python) -m tools.lint $(args)
 
 bench: ## the figures: build/bench/summary.json; MODES=1: the five ways of sharing, side by side
-	@tools/bootstrap sim
+	@tools/bootstrap regress
 	@$(python) -m tb.bench $(args)
 
 regs: ## generate everything that comes from rtl/regs/myrmidon.rdl

@@ -62,6 +62,7 @@ def main() -> int:
         ("ruff", lambda: python("ruff", "check")),
         ("mypy", lambda: python("mypy", "--strict")),
         ("generated files", lambda: run([sys.executable, "rtl/regs/generate.py", "--check"])),
+        ("testplan", lambda: run([sys.executable, "-m", "tb.regress.testplan", "--check"])),
     ]
     summary: dict[str, bool] = {}
     for name, check in checks:

@@ -9,6 +9,7 @@ Outputs: `rtl/regs/generated/*.sv` (constants package, two PeakRDL register bloc
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -199,26 +200,38 @@ def generate(root: Path) -> None:
     (root / "docs/abi.md").write_text("\n".join(parts))
 
 
-def check() -> list[str]:
-    """Names of generated files that differ from what the source gives now."""
-    with tempfile.TemporaryDirectory() as scratch:
-        generate(Path(scratch))
-        fresh = [p for p in Path(scratch).rglob("*") if p.is_file()]
-        return [str(p.relative_to(scratch)) for p in fresh
-                if not (ROOT / p.relative_to(scratch)).is_file()
-                or (ROOT / p.relative_to(scratch)).read_bytes() != p.read_bytes()]
+def fresh(scratch: Path) -> dict[str, Path]:
+    """What the source gives now, below `scratch`, by name."""
+    generate(scratch)
+    return {str(p.relative_to(scratch)): p for p in scratch.rglob("*") if p.is_file()}
+
+
+def stale(files: dict[str, Path]) -> list[str]:
+    """Names of generated files that differ from `files`."""
+    return [name for name, file in files.items()
+            if not (ROOT / name).is_file() or (ROOT / name).read_bytes() != file.read_bytes()]
+
+
+def replace(name: str, file: Path) -> None:
+    """Put `file` in its place at once: another verb may be reading there."""
+    beside = ROOT / f"{name}.new"
+    beside.write_bytes(file.read_bytes())
+    os.replace(beside, ROOT / name)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a generated file is stale")
-    if parser.parse_args().check:
-        stale = check()
-        for name in stale:
-            print(f"{name}: stale, run `make regs`", file=sys.stderr)
-        return 1 if stale else 0
-    generate(ROOT)
-    return 0
+    check = parser.parse_args().check
+    with tempfile.TemporaryDirectory() as scratch:
+        files = fresh(Path(scratch))
+        names = stale(files)
+        for name in names:
+            if check:
+                print(f"{name}: stale, run `make regs`", file=sys.stderr)
+            else:
+                replace(name, files[name])
+    return 1 if check and names else 0
 
 
 if __name__ == "__main__":

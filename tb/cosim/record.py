@@ -33,7 +33,7 @@ class Record:
         self._frames += len(rows)
         for row in rows:
             self._wire.update(row["first_cycle"].tobytes() + row["last_cycle"].tobytes() + row["length"].tobytes())
-            self._wire.update(data[row["offset"] : row["offset"] + row["length"]])
+            self._wire.update(data[row["offset"] : row["offset"] + row["length"]].tobytes())
 
     def write(self, cycle: int) -> None:
         """Leave the digests, and the last `cycle`, as a file."""

@@ -15,7 +15,7 @@ from cocotb_tools import config as cocotb_config
 from find_libpython import find_libpython
 
 from tb.cosim.bound import BOUND
-from tb.cosim.toolchain import ROOT, Model, ToolchainError
+from tb.cosim.toolchain import ROOT, Model, ToolchainError, Variant
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def run_model(
     command = [str(model.executable)]
     recorded = {}
     if record is not None:
-        if not model.waves:
+        if model.variant is not Variant.WAVES:
             raise ToolchainError(f"{model.executable}: built without waves")
         command += ["--trace", "--trace-file", str(record.fst)]
         if record.window_ns is not None:
@@ -130,7 +130,7 @@ def run_block(model: Model, module: str, folder: Path, *, seed: int, test_filter
         folder,
         seed=seed,
         test_filter=test_filter,
-        record=Recording(folder / "waves.fst") if model.waves else None,
+        record=Recording(folder / "waves.fst") if model.variant is Variant.WAVES else None,
     )
 
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from tb.cosim import record
 from tb.cosim.bound import BOUND
-from tb.cosim.run import run_model
+from tb.cosim.run import Recording, run_model
 from tb.cosim.toolchain import ROOT, Model, ToolchainError, Variant, build
 from tb.regress import models
 from tb.regress.signature import reason_of, signature
@@ -102,7 +102,7 @@ def _simulate(spec: RunSpec, model: Model, folder: Path) -> _Outcome:
             folder,
             seed=spec.seed,
             environment=environment,
-            waves_file=folder / "waves.fst" if spec.variant is Variant.WAVES else None,
+            record=Recording(folder / "waves.fst") if spec.variant is Variant.WAVES else None,
             timeout_s=WALL_S,
             bound_ns=spec.bound_us * 1000,
             stderr=subprocess.STDOUT,

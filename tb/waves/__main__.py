@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 
 from tb.cosim.run import Recording
-from tb.cosim.toolchain import ToolchainError, build_machine
+from tb.cosim.toolchain import ToolchainError, Variant, build_machine
 from tb.sim import rtl_files
 from tb.sim.__main__ import shown, simulate
 from tb.sim.capture import CaptureError, load
@@ -40,7 +40,7 @@ def main(environment: Mapping[str, str] = os.environ, folder: Path = FOLDER) -> 
     try:
         frames = load(run.pcap)
         console.print("building the simulator with waves: a few minutes when the hardware has changed, else nothing")
-        outcome = simulate(console, build_machine(waves=True), run, len(frames), record)
+        outcome = simulate(console, build_machine(variant=Variant.WAVES), run, len(frames), record)
         made = prepare(folder, record.fst, folder / TRACE, config)
     except (CaptureError, ToolchainError, DumpError, PacketError) as error:
         print(error, file=sys.stderr)

@@ -87,13 +87,13 @@ async def run(dut: SimHandleBase) -> None:
     outcome = await traffic.run(platform, side_by_side, guests, **link)
     frames = platform.wire_frames()
     trace = platform.trace()
-    np.save(Path(job["folder"]) / "trace.npy", trace)
+    np.save("trace.npy", trace)
     check_line(frames)
     check_wire(guests, [frame.data for frame in frames])
     check_completions(guests, outcome)
     check_model(guests, outcome, link)
     check_ledger(guests, outcome, trace)
-    (Path(job["folder"]) / "frames.bin").write_bytes(b"".join(frame.data for frame in frames))
+    Path("frames.bin").write_bytes(b"".join(frame.data for frame in frames))
 
 
 def check_wire(guests: list[Guest], frames: list[bytes]) -> None:

@@ -16,7 +16,7 @@ SEEDS = [1, 2, 3, 4, 5, 6]
 def simulate(folder: Path, plan: str, seed: int, *, disturb: bool) -> Path:
     """One run of a plan; the folder with its trace and frames."""
     print(f"plan {plan} seed {seed} disturb {disturb}")
-    job = {"plan": plan, "seed": seed, "disturb": disturb, "folder": str(folder)}
+    job = {"plan": plan, "seed": seed, "disturb": disturb}
     result = run_model(build_machine(), "tests.system.sim_traffic", folder, seed=seed,
                        environment={"MYR_JOB": json.dumps(job)}, timeout_s=600)
     assert result.passed, f"{result.tests}; log {result.log}; again: {result.repeat}"
@@ -51,7 +51,7 @@ def test_same_seed_same_bytes_other_seed_other_timing(tmp_path: Path) -> None:
     def run(name: str, seed: int) -> tuple[bytes, bytes]:
         folder = tmp_path / name
         folder.mkdir()
-        job = {"plan": "random", "seed": 7, "disturb": True, "folder": str(folder), "host_seed": seed}
+        job = {"plan": "random", "seed": 7, "disturb": True, "host_seed": seed}
         result = run_model(build_machine(), "tests.system.sim_traffic", folder, seed=seed,
                            environment={"MYR_JOB": json.dumps(job)}, timeout_s=600)
         assert result.passed, f"{result.tests}; log {result.log}; again: {result.repeat}"
