@@ -17,7 +17,7 @@ from hypervisor_model.costs import CostTable
 from hypervisor_model.hypervisor import MAX_PAYLOAD
 from hypervisor_model.sharing import Sharing
 from sw.platform import CYCLE_NS
-from tb.bench import figures, modes
+from tb.bench import figures, modes, verification
 from tb.bench.bounds import frame_rate, receive_rate, wire_gbps
 from tb.bench.cases import (
     CASE_VARIABLE,
@@ -151,7 +151,10 @@ def measure_cases(console: Console, model: Model) -> list[Row] | None:
         if found is None:
             return None
         measured[name] = found
-    result = rows(measured)
+    verified = verification.rows(console)
+    if verified is None:
+        return None
+    result = rows(measured) + verified
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("name", "value", "unit", "bound", "what bounds it"):
         number = column in ("value", "bound")

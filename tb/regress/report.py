@@ -18,7 +18,7 @@ from rich.console import Console
 from tb.cosim.toolchain import ROOT
 from tb.regress import testplan
 from tb.regress.spec import RunResult
-from tb.regress.testplan import Testplan
+from tb.regress.testplan import Plan
 
 SUMMARY: Final = "summary.json"
 JUNIT: Final = "results.xml"
@@ -77,7 +77,7 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def write(found: Regression, plan: Testplan) -> None:
+def write(found: Regression, plan: Plan) -> None:
     """Leave every file of the report; a regression of a suite is a line of the history as well."""
     told = _summary(found, plan)
     folder = found.folder
@@ -106,7 +106,7 @@ def show(console: Console, found: Regression) -> None:
     console.print(os.path.relpath(found.folder / PAGE), highlight=False, soft_wrap=True)
 
 
-def _summary(found: Regression, plan: Testplan) -> dict[str, Any]:
+def _summary(found: Regression, plan: Plan) -> dict[str, Any]:
     outcomes = testplan.suite_results((r.test, r.passed) for r in found.results)
     touched = {name for result in found.results for name in result.points}
     return {
@@ -158,7 +158,7 @@ def _trend(history: Path, suite: str | None) -> list[dict[str, Any]]:
     return [line for line in lines if line["suite"] == suite][-TREND:]
 
 
-def _page(found: Regression, plan: Testplan, told: dict[str, Any], trend: list[dict[str, Any]]) -> str:
+def _page(found: Regression, plan: Plan, told: dict[str, Any], trend: list[dict[str, Any]]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -26,7 +26,7 @@ class SuitesError(ValueError):
 
 
 @dataclass(frozen=True)
-class Test:
+class SuiteTest:
     """One simulation: a function of its seed."""
 
     name: str
@@ -47,13 +47,13 @@ class Suites:
     """All suites and tests. `about`: suite to a sentence."""
 
     about: Mapping[str, str]
-    tests: tuple[Test, ...]
+    tests: tuple[SuiteTest, ...]
 
-    def of(self, suite: str) -> list[Test]:
+    def of(self, suite: str) -> list[SuiteTest]:
         """The tests of a suite, in the file's order."""
         return [test for test in self.tests if suite in test.seeds]
 
-    def test(self, name: str) -> Test | None:
+    def test(self, name: str) -> SuiteTest | None:
         """The test of this name."""
         return next((test for test in self.tests if test.name == name), None)
 
@@ -71,7 +71,7 @@ def load(path: Path = SUITES) -> Suites:
         if not isinstance(table, dict) or set(table) != {"about"} or not isinstance(table["about"], str):
             raise SuitesError(f"{path}: suite.{name}: must have the field about, a text, and no other")
         about[name] = table["about"]
-    tests: list[Test] = []
+    tests: list[SuiteTest] = []
     for number, entry in enumerate(data.get("test", []), 1):
         tests += _Entry(path, number, entry, about).tests()
     names = [test.name for test in tests]
@@ -96,7 +96,7 @@ class _Entry:
     def _error(self, field: str, what: str) -> SuitesError:
         return SuitesError(f"{self._where}: {field}: {what}")
 
-    def tests(self) -> list[Test]:
+    def tests(self) -> list[SuiteTest]:
         """The test, or one for each value that the entry varies."""
         entry = self._entry
         name = self._text("name")
@@ -117,7 +117,7 @@ class _Entry:
         if not isinstance(directed, bool):
             raise self._error("directed", f"{directed!r}: must be true or false")
         return [
-            Test(n, self._module(), self._model(), j, self._seeds(), directed, self._bound(), self._contract())
+            SuiteTest(n, self._module(), self._model(), j, self._seeds(), directed, self._bound(), self._contract())
             for n, j in jobs.items()
         ]
 

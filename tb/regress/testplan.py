@@ -38,7 +38,7 @@ _FIELDS: Final = ("name", "about", "contract", "stage", "tests")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
-class TestplanError(ValueError):
+class PlanError(ValueError):
     """The plan cannot be read: the message names file, point, field and limit."""
 
 
@@ -78,7 +78,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Testplan:
+class Plan:
     """`contracts`: name to its sentence."""
 
     contracts: Mapping[str, str]
@@ -94,51 +94,51 @@ def covers(reference: str, test: str) -> bool:
     return test == reference or test.startswith(tuple(reference + more for more in ("[", ".", "::", "/")))
 
 
-def load(path: Path = TESTPLAN) -> Testplan:
-    """Read the plan. Raises `TestplanError`."""
+def load(path: Path = TESTPLAN) -> Plan:
+    """Read the plan. Raises `PlanError`."""
     try:
         data = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise TestplanError(f"{path}: cannot be read: {error}") from None
+        raise PlanError(f"{path}: cannot be read: {error}") from None
     if strange := sorted(data.keys() - {"contract", "point"}):
-        raise TestplanError(f"{path}: {strange[0]}: no such table; there are contract and point")
+        raise PlanError(f"{path}: {strange[0]}: no such table; there are contract and point")
     contracts = data.get("contract", {})
     for name, sentence in contracts.items():
         if not isinstance(sentence, str):
-            raise TestplanError(f"{path}: contract.{name}: must be a text")
+            raise PlanError(f"{path}: contract.{name}: must be a text")
     points = [_point(path, number, table, contracts) for number, table in enumerate(data.get("point", []), 1)]
     names = [point.name for point in points]
     for name in names:
         if names.count(name) > 1:
-            raise TestplanError(f"{path}: point {name}: there are two of this name")
-    return Testplan(contracts, tuple(points))
+            raise PlanError(f"{path}: point {name}: there are two of this name")
+    return Plan(contracts, tuple(points))
 
 
 def _point(path: Path, number: int, table: dict[str, Any], contracts: Mapping[str, str]) -> Point:
     where = f"{path}: point {table.get('name', number)}"
     if strange := sorted(table.keys() - set(_FIELDS)):
-        raise TestplanError(f"{where}: {strange[0]}: no such field; there are {', '.join(_FIELDS)}")
+        raise PlanError(f"{where}: {strange[0]}: no such field; there are {', '.join(_FIELDS)}")
     if missing := [name for name in _FIELDS if name not in table]:
-        raise TestplanError(f"{where}: {missing[0]}: missing")
+        raise PlanError(f"{where}: {missing[0]}: missing")
     for field in ("name", "about"):
         if not isinstance(table[field], str) or not table[field].strip():
-            raise TestplanError(f"{where}: {field}: must be a text")
+            raise PlanError(f"{where}: {field}: must be a text")
     if not _NAME.fullmatch(table["name"]):
-        raise TestplanError(f"{where}: name: must be small letters, digits and _")
+        raise PlanError(f"{where}: name: must be small letters, digits and _")
     if table["stage"] not in STAGES:
-        raise TestplanError(f"{where}: stage {table['stage']!r}: must be one of {', '.join(STAGES)}")
+        raise PlanError(f"{where}: stage {table['stage']!r}: must be one of {', '.join(STAGES)}")
     for field in ("contract", "tests"):
         values = table[field]
         if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
-            raise TestplanError(f"{where}: {field}: must be a list of names, not empty")
+            raise PlanError(f"{where}: {field}: must be a list of names, not empty")
     for name in table["contract"]:
         if name not in contracts:
-            raise TestplanError(f"{where}: contract {name}: must be one of {', '.join(contracts)}")
+            raise PlanError(f"{where}: contract {name}: must be one of {', '.join(contracts)}")
     about = " ".join(table["about"].split())
     return Point(table["name"], about, tuple(table["contract"]), table["stage"], tuple(table["tests"]))
 
 
-def missing(plan: Testplan, tests: Iterable[str]) -> list[str]:
+def missing(plan: Plan, tests: Iterable[str]) -> list[str]:
     """What the plan names and `tests`, ids of all there are, does not have."""
     known = set(tests)
     return [
@@ -181,7 +181,7 @@ def last_regression(folder: Path = REGRESSIONS) -> dict[str, bool]:
     return suite_results((run["test"], run["passed"]) for run in json.loads(summary.read_text())["runs"])
 
 
-def table(plan: Testplan, results: Mapping[str, bool]) -> Table:
+def table(plan: Plan, results: Mapping[str, bool]) -> Table:
     """The points with their status."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("point", "contract", "stage", "tests", "status"):
@@ -195,7 +195,7 @@ def table(plan: Testplan, results: Mapping[str, bool]) -> Table:
     return shown
 
 
-def page(plan: Testplan) -> str:
+def page(plan: Plan) -> str:
     """docs/testplan.md."""
     lines = [
         "# Testplan",
@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         plan = load()
-    except TestplanError as error:
+    except PlanError as error:
         print(error, file=sys.stderr)
         return 2
     if options.write:
