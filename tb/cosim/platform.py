@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any, Final
 
 import cocotb
@@ -31,6 +32,9 @@ WIRE_SEND_MAX: Final = 1 << 16
 """Bytes of a frame for the NIC at most; far above what it takes, so that its limit can be tried."""
 MMIO_READ_TIMEOUT_NS: Final = 1_000_000
 """Longer than any completion time-out of a PCIe root complex that software would wait for."""
+
+_CALLERS: Final = 5
+"""Of a wait, so many functions are named, from the one that asked outwards."""
 
 _FRAME_DTYPE: Final = np.dtype([("first_cycle", "<u8"), ("last_cycle", "<u8"), ("offset", "<u8"), ("length", "<u8")])
 
@@ -190,7 +194,7 @@ class RtlMemory:
 class _Wait:
     """What one sleeping coroutine waits for."""
 
-    __slots__ = ("asked_by", "data", "deadline", "done", "line", "status", "what")
+    __slots__ = ("asked_by", "data", "deadline", "done", "status", "what")
 
     def __init__(self, what: str, deadline: int) -> None:
         self.done = Event()
@@ -198,15 +202,18 @@ class _Wait:
         self.data = 0
         self.what = what
         self.deadline = deadline
-        frame = sys._getframe(1)
-        while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename == __file__:
             frame = frame.f_back
-        # the frame itself would keep its variables alive
-        self.asked_by, self.line = frame.f_code, frame.f_lineno
+        # the frames themselves would keep their variables alive
+        self.asked_by: list[tuple[CodeType, int]] = []
+        while frame is not None and len(self.asked_by) < _CALLERS:
+            self.asked_by.append((frame.f_code, frame.f_lineno))
+            frame = frame.f_back
 
     def __str__(self) -> str:
-        code = self.asked_by
-        return f"{code.co_qualname} ({Path(code.co_filename).name}:{self.line}): {self.what}, until cycle {self.deadline}"
+        callers = (f"{code.co_qualname} ({Path(code.co_filename).name}:{line})" for code, line in self.asked_by)
+        return f"{' in '.join(callers)}: {self.what}, until cycle {self.deadline}"
 
 
 class RtlSignal:

@@ -19,7 +19,8 @@ class Record:
 
     def __init__(self) -> None:
         self._trace = hashlib.sha256()
-        self._wire = hashlib.sha256()
+        self._frame = {name: hashlib.sha256() for name in ("first_cycle", "last_cycle", "length")}
+        self._bytes = hashlib.sha256()
         self._records = 0
         self._frames = 0
 
@@ -29,11 +30,11 @@ class Record:
         self._trace.update(records.tobytes())
 
     def wire(self, rows: npt.NDArray[Any], data: npt.NDArray[np.uint8]) -> None:
-        """Frames: of each its cycles and length, and the bytes of all."""
+        """Frames: of each its cycles and length, and the bytes of all, one behind the other."""
         self._frames += len(rows)
-        for row in rows:
-            self._wire.update(row["first_cycle"].tobytes() + row["last_cycle"].tobytes() + row["length"].tobytes())
-            self._wire.update(data[row["offset"] : row["offset"] + row["length"]].tobytes())
+        for name in ("first_cycle", "last_cycle", "length"):
+            self._frame[name].update(rows[name].tobytes())
+        self._bytes.update(data.tobytes())
 
     def write(self, cycle: int) -> None:
         """Leave the digests, and the last `cycle`, as a file."""
@@ -42,6 +43,6 @@ class Record:
             "records": self._records,
             "trace": self._trace.hexdigest(),
             "frames": self._frames,
-            "wire": self._wire.hexdigest(),
+            "wire": hashlib.sha256(b"".join(h.digest() for h in (*self._frame.values(), self._bytes))).hexdigest(),
         }
         Path(FILE).write_text(json.dumps(told, indent=2) + "\n")

@@ -87,8 +87,8 @@ def test_the_models_used_last_are_kept(source: Path, cache: Path, monkeypatch: p
         built.append((source.read_text(), fakes.build(of(source), cache)))
         if number == 1:
             # the older one is used again
-            now = time.time()
-            os.utime(built[1][1].parent / "complete", (now - 100, now - 100))
+            for age, (_, path) in zip((200, 100), built, strict=True):
+                os.utime(path.parent / "complete", (time.time() - age,) * 2)
             source.write_text(built[0][0])
             fakes.build(of(source), cache)
     assert [path.is_file() for _, path in built] == [True, False, True]

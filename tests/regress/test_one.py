@@ -82,3 +82,18 @@ def test_a_module_that_cannot_be_loaded_is_a_failed_run(tmp_path: Path, capsys: 
     result = RunResult.read(tmp_path / "result.json")
     assert not result.passed and "ModuleNotFoundError" in result.signature
     assert "again: make sim TEST=some SEED=1" in capsys.readouterr().err
+
+
+def test_the_digest_is_of_the_trace_the_wire_the_fates_and_the_times(tmp_path: Path) -> None:
+    told = {"cycles": 1, "records": 1, "trace": "a", "frames": 1, "wire": "b"}
+
+    def digest(machine: dict[str, object], why: str | None = None, ns: float = 5.0) -> str:
+        (tmp_path / "machine.json").write_text(json.dumps(machine))
+        return one._digest(one._Outcome({"t": why}, {"t": ns}, tmp_path / "log", 0), tmp_path)
+
+    digests = [digest(told), digest(told | {"trace": "c"}), digest(told | {"wire": "c"}), digest(told, ns=6.0), digest(told, "late")]
+    assert len(set(digests)) == len(digests) and digest(told) == digests[0]
+    # words may name addresses of this process
+    assert digest(told, "late by 0x7f00") == digests[-1]
+    (tmp_path / "machine.json").unlink()
+    assert one._digest(one._Outcome({}, {}, tmp_path / "log", 1), tmp_path) == ""

@@ -156,7 +156,7 @@ def test_results_of_pytest_and_of_the_last_regression(tmp_path: Path) -> None:
         "tests/a/test_b.py::test_x[1-<]": True, "tests/a/test_b.py::test_y": False, "tests/a/test_b.py::test_e": False}  # fmt: skip
     for name, passed in (("1", False), ("2", True)):
         (tmp_path / name).mkdir()
-        runs = [{"test": "t.a", "passed": True}, {"test": "t.a", "passed": passed}, {"test": "u", "passed": True}]
+        runs = [{"test": "t.a", "passed": passed}, {"test": "t.a", "passed": True}, {"test": "u", "passed": True}]
         (tmp_path / name / "summary.json").write_text(json.dumps({"runs": runs}))
         with (tmp_path / "history.jsonl").open("a") as history:
             history.write(json.dumps({"id": name}) + "\n")
