@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SuitesError, PlanError, ToolchainError, UsageError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted before anything was run", file=sys.stderr)
+        return INTERRUPTED
     if found.left:
         return INTERRUPTED
     return 0 if found.passed else 1
