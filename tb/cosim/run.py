@@ -111,7 +111,7 @@ def run_model(
             ).returncode
         except subprocess.TimeoutExpired:
             status = 124
-    found = _read_results(results)
+    found = read_results(results)
     tests = {name: why for name, (why, _) in found.items()}
     result = RunResult(status, tests, {name: ns for name, (_, ns) in found.items()}, log, repeat)
     if not result.passed:
@@ -152,7 +152,8 @@ def _cocotb_environment(model: Model, module: str, seed: int) -> dict[str, str]:
     }
 
 
-def _read_results(results: Path) -> dict[str, tuple[str | None, float]]:
+def read_results(results: Path) -> dict[str, tuple[str | None, float]]:
+    """cocotb's results file: of each test what went wrong, None for a pass, and its simulated ns. Empty: no file."""
     if not results.is_file():
         return {}
     found: dict[str, tuple[str | None, float]] = {}

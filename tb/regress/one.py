@@ -20,7 +20,7 @@ from typing import Final
 
 from tb.cosim import record
 from tb.cosim.bound import BOUND
-from tb.cosim.run import Recording, run_model
+from tb.cosim.run import Recording, read_results, run_model
 from tb.cosim.toolchain import ROOT, Model, ToolchainError, Variant, build
 from tb.regress import models
 from tb.regress.signature import reason_of, signature
@@ -116,7 +116,9 @@ def _make_sim(spec: RunSpec, folder: Path) -> _Outcome:
     command = [sys.executable, "-m", MAKE_SIM, *(f"--{name}={value}" for name, value in options.items())]
     log = folder / "run.log"
     summary = folder / "summary.json"
-    summary.unlink(missing_ok=True)
+    results = folder / "results.xml"
+    for old in (summary, results):
+        old.unlink(missing_ok=True)
     with log.open("wb") as out:
         try:
             status = subprocess.run(
@@ -131,9 +133,12 @@ def _make_sim(spec: RunSpec, folder: Path) -> _Outcome:
         except subprocess.TimeoutExpired:
             status = TIMED_OUT
     told = json.loads(summary.read_text()) if summary.is_file() else {}
-    failures = told.get("failures", [])
-    tests = {MAKE_SIM: failures[0] if failures else None} if "failures" in told else {}
-    return _Outcome(tests, {MAKE_SIM: float(told.get("simulated_ns", 0))}, log, status)
+    if "failures" in told:
+        failures = told["failures"]
+        return _Outcome({MAKE_SIM: failures[0] if failures else None}, {MAKE_SIM: told["simulated_ns"]}, log, status)
+    # it was not judged: the simulation itself says why
+    found = read_results(results)
+    return _Outcome({name: why for name, (why, _) in found.items()}, {name: ns for name, (_, ns) in found.items()}, log, status)
 
 
 def _digest(outcome: _Outcome, folder: Path) -> str:

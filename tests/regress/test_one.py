@@ -97,3 +97,12 @@ def test_the_digest_is_of_the_trace_the_wire_the_fates_and_the_times(tmp_path: P
     assert digest(told, "late by 0x7f00") == digests[-1]
     (tmp_path / "machine.json").unlink()
     assert one._digest(one._Outcome({}, {}, tmp_path / "log", 1), tmp_path) == ""
+
+
+def test_make_sim_that_breaks_off_tells_what_the_simulation_said(tmp_path: Path) -> None:
+    """Its bound is over long before the guests have booted; a whole one is in the suites."""
+    short = replace(spec(module="tb.sim", bound_us=20), job={"guests": 1})
+    result = one.run(short, tmp_path)
+    assert not result.passed and result.simulated_ns == 20_000
+    assert result.signature == "tb.sim.rtl_job.simulate: not done after # ns of simulated time"
+    assert "waits: " in result.reason and result.log.endswith("run.log")
