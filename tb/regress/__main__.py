@@ -5,6 +5,7 @@ Exit 1: a run failed; 2: nothing was run; 130: interrupted, and the report is of
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -21,6 +22,8 @@ INTERRUPTED: Final = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     config = parse(argv)
+    # ended by another program, it leaves a report as well
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         found = regress(console(), config)
     except (SuitesError, PlanError, ToolchainError, UsageError) as error:

@@ -119,7 +119,8 @@ if __name__ == "__main__":
 """
 
 
-def test_sigint_leaves_a_complete_report_and_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_a_complete_report_and_no_process(tmp_path: Path, by: signal.Signals) -> None:
     script = tmp_path / "interrupted.py"
     script.write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -131,7 +132,7 @@ def test_sigint_leaves_a_complete_report_and_no_process(tmp_path: Path) -> None:
             assert process.poll() is None and time.monotonic() < limit, "two slow runs did not start"
             time.sleep(0.1)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(by)
         told = process.communicate(timeout=WAIT_S)[0]
     finally:
         process.kill()
