@@ -12,7 +12,7 @@ from tb.regress.signature import LENGTH, first_line, masked, reason_of, signatur
     ("assert 5 == 1_000", "assert 12 == 7.25"),
     ("MMIO read at 0xfe001000: no answer", "MMIO read at 0x8: no answer"),
     ("endpoint12: 4,096 bytes", "endpoint3: 60 bytes"),
-    ("/work/a/tests/x.py: seed 4", "/home/b/x.py: seed 9"),
+    ("/srv/a/tests/x.py: seed 4", "/home/b/x.py: seed 9"),
     ("got b'\\x00abc' not", "got b'' not"),
     ("differs: ff6d5046fccbb837", "differs: 00af5046fccbb8aa"),
     ("a  b", "a b"),
