@@ -65,6 +65,8 @@ class Endpoint:
     counters: dict[str, int] | None = None
     """What the NIC's counters of this endpoint were when it joined the switch."""
     enabled: bool = False
+    control: int = 0
+    """Its ENDPOINT_CTRL, apart from the enable bit."""
 
 
 class Endpoints:
@@ -222,14 +224,13 @@ class Endpoints:
         ):
             self.write(register + at, base & 0xFFFF_FFFF)
             self.write(register + at + 4, base >> 32)
-        control = (
-            NicControl.ENDPOINT_CTRL_ENABLE_M
-            | endpoint.form << NicControl.ENDPOINT_CTRL_FORM_S
+        endpoint.control = (
+            endpoint.form << NicControl.ENDPOINT_CTRL_FORM_S
             | endpoint.mode << NicControl.ENDPOINT_CTRL_MODE_S
             | send_log2 << NicControl.ENDPOINT_CTRL_SEND_LOG2_S
             | cq_log2 << NicControl.ENDPOINT_CTRL_CQ_LOG2_S
         )
-        self.write(NicControl.ENDPOINT_CTRL + at, control)
+        self.write(NicControl.ENDPOINT_CTRL + at, endpoint.control | NicControl.ENDPOINT_CTRL_ENABLE_M)
         endpoint.enabled = True
         if not await self._idle(endpoint):
             raise PlatformTimeoutError(f"endpoint {endpoint.number} was enabled but not ready in {IDLE_LIMIT_NS} ns")
@@ -255,7 +256,8 @@ class Endpoints:
 
     def post_disable(self, endpoint: Endpoint) -> None:
         """Tell the NIC to stop an endpoint, without waiting: for a domain that is being crashed."""
-        self.write(NicControl.ENDPOINT_CTRL + endpoint.number * NicControl.ENDPOINT_STRIDE, 0)
+        # What is in flight goes on under what this register says: mode 0 is NATIVE, and rings have their sizes from it.
+        self.write(NicControl.ENDPOINT_CTRL + endpoint.number * NicControl.ENDPOINT_STRIDE, endpoint.control)
         endpoint.enabled = False
 
     async def disable(self, endpoint: Endpoint) -> None:
