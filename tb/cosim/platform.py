@@ -302,6 +302,7 @@ class RtlPlatform:
         self._events = (_Event * self._EVENTS)()
         self._failure: HardwareError | None = None
         self._interrupt: Callable[[int, int], None] | None = None
+        self._observers: list[Callable[[], None]] = []
         # the hot calls, looked up once
         self._monitor, self._mmio_write, self._timer = (self._call[n] for n in ("monitor", "mmio_write", "timer"))
         self._wake: LogicObject = getattr(dut, "wake")  # noqa: B009  a handle has no typed attributes
@@ -376,6 +377,10 @@ class RtlPlatform:
         if self._interrupt is not None:
             raise RuntimeError("the platform has an interrupt handler already")
         self._interrupt = handler
+
+    def before_wake(self, observer: Callable[[], None]) -> None:
+        """Call `observer` each time that sleepers are to be woken, before any of them is: memory is as the hardware left it."""
+        self._observers.append(observer)
 
     def signal(self) -> RtlSignal:
         return RtlSignal(self)
@@ -491,6 +496,8 @@ class RtlPlatform:
         try:
             while True:
                 await change
+                for observer in self._observers:
+                    observer()
                 while count := take(host, address, self._EVENTS):
                     for event in events[:count]:
                         if event.status == _INTERRUPT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from itertools import takewhile
 from typing import Final
 
 from sw.abi.registers import Aperture, Form, Mode, NicControl, ReceiveBuffer, SendDescriptor, Status
@@ -105,6 +106,14 @@ class ReceiveRing:
                 return False
             fetched.extend(value for (value,) in _ADDRESS.iter_unpack(data))
         return True
+
+    @property
+    def posted(self) -> int:
+        """Buffers that software has posted and no frame has taken."""
+        if not self.pushed:
+            return self._producer - self.index & 0xFFFF
+        slots = (self.index + n & self._mask for n in range(self._mask + 1))
+        return sum(1 for _ in takewhile(self._valid.__getitem__, slots))
 
     def take(self, count: int) -> list[int] | None:
         """Addresses of the next buffers; None, and nothing taken, when there are not as many."""

@@ -120,13 +120,18 @@ class _ChainError(Exception):
 
 
 @dataclass(slots=True)
-class _Outcome:
+class Outcome:
     """A chain on its way to its end."""
 
     endpoint: Endpoint
+    head: int
+    """Send-ring index of its first descriptor."""
     index: int
+    """Send-ring index after the chain."""
     status: Status
     length: int
+    frames: list[bytes]
+    """All that it sends, without padding, in order."""
     wire: list[tuple[int, bytes]]
     """Frames that leave, without padding; their last byte in fifths of a cycle."""
     inside: list[tuple[tuple[int, ...], bytes]]
@@ -144,10 +149,10 @@ class ReferenceNic:
         self._control = 0
         self.counters = dict.fromkeys(_COUNTERS, 0)
         self._dma = Dma(iommu, self.config, self._requester, self.counters)
-        self._endpoints = [Endpoint(n) for n in range(NicControl.ENDPOINT_COUNT)]
-        self._switch = Switch()
+        self.endpoints = [Endpoint(n) for n in range(NicControl.ENDPOINT_COUNT)]
+        self.switch = Switch()
         self.interrupts = Interrupts(clock, self.config, self._message)
-        self.receiver = Receiver(clock, self._dma, self._switch, self._endpoints, self.counters, self.interrupts.posted)
+        self.receiver = Receiver(clock, self._dma, self.switch, self.endpoints, self.counters, self.interrupts.posted)
         self._ready: deque[Endpoint] = deque()
         self._in_buffer = 0
         self._wire_free = 0
@@ -165,6 +170,9 @@ class ReferenceNic:
         self.completions: list[CompletionRecord] = []
         self.on_frame: Callable[[], None] | None = None
         """Called when frames have left."""
+        self.on_outcome: Callable[[Outcome], None] | None = None
+        """Called, when set, with each chain that has been executed: it ends not in this NIC's own time, but when the
+        caller calls `complete`, and the frame buffer has room for all of them."""
 
     def receive(self, data: bytes, error: bool = False) -> None:
         """A frame has come from the line, with FCS; `error`: the line signalled one in it."""
@@ -174,7 +182,7 @@ class ReferenceNic:
         if address >> 20 == _INTERRUPT_CONTROLLER:
             self._clock.interrupt(address, data)
         else:
-            self._dma.message(self._endpoints[vector], address, data)
+            self._dma.message(self.endpoints[vector], address, data)
 
     # --- configuration ---------------------------------------------------------------------------
 
@@ -206,7 +214,7 @@ class ReferenceNic:
         """One posted write."""
         if self._apertures and 0 <= address - self._apertures < APERTURE_BAR_BYTES:
             number, offset = divmod(address - self._apertures, _STRIDE)
-            if not self._write_aperture(self._endpoints[number], offset, data):
+            if not self._write_aperture(self.endpoints[number], offset, data):
                 self.counters[NicControl.MMIO_DROPPED] += 1
         elif self._control and 0 <= address - self._control < CONTROL_BAR_BYTES:
             if len(data) == 4 and not address & 3:
@@ -301,9 +309,9 @@ class ReferenceNic:
     def _read_table(self, offset: int) -> int:
         if offset < NicControl.PORT_BASE:
             number, register = divmod(offset - NicControl.ENDPOINT_BASE, NicControl.ENDPOINT_STRIDE)
-            return self._endpoints[number].read(register + NicControl.ENDPOINT_BASE)
+            return self.endpoints[number].read(register + NicControl.ENDPOINT_BASE)
         if offset < NicControl.GROUP_BASE + NicControl.GROUP_COUNT * NicControl.GROUP_STRIDE:
-            return self._switch.read(offset)
+            return self.switch.read(offset)
         if NicControl.IRQ_BASE <= offset < NicControl.RSS_BASE:
             return self.interrupts.read(offset)
         if NicControl.WINDOW_BASE <= offset < NicControl.BYTES:
@@ -324,18 +332,18 @@ class ReferenceNic:
             self._fences = self._fences + (value & NicControl.FENCE_START_M) & 0xFFFF
         elif offset in _WRITABLE:
             self._registers[offset] = value & _WRITABLE[offset]
-            self._switch.policy = self._registers[NicControl.SWITCH_CTRL] & NicControl.SWITCH_CTRL_POLICY_M
+            self.switch.policy = self._registers[NicControl.SWITCH_CTRL] & NicControl.SWITCH_CTRL_POLICY_M
             address = self._registers[NicControl.MAC_HI] << 16 | self._registers[NicControl.MAC_LO]
             self.receiver.address = address.to_bytes(6, "big")
 
     def _write_table(self, offset: int, value: int) -> None:
         if offset < NicControl.PORT_BASE:
             number, register = divmod(offset - NicControl.ENDPOINT_BASE, NicControl.ENDPOINT_STRIDE)
-            endpoint = self._endpoints[number]
+            endpoint = self.endpoints[number]
             if endpoint.write(register + NicControl.ENDPOINT_BASE, value):
                 self.interrupts.enable(number, enabled=endpoint.enabled)
         elif offset < NicControl.GROUP_BASE + NicControl.GROUP_COUNT * NicControl.GROUP_STRIDE:
-            self._switch.write(offset, value)
+            self.switch.write(offset, value)
         elif NicControl.IRQ_BASE <= offset < NicControl.RSS_BASE:
             self.interrupts.write(offset, value)
         elif NicControl.WINDOW_BASE <= offset < NicControl.BYTES:
@@ -381,6 +389,7 @@ class ReferenceNic:
         status = Status.OK
         frames: list[bytes] = []
         slots = 0
+        first = endpoint.consumer
         try:
             head = self._peek(endpoint, 0)
             assert head is not None
@@ -421,7 +430,7 @@ class ReferenceNic:
             self._found_stale(endpoint, error.address)
             status, slots = Status.STALE_DESCRIPTOR, 0
         self._consume(endpoint, slots)
-        self._send(endpoint, status, frames)
+        self._send(endpoint, first, status, frames)
         return not endpoint.halted
 
     def _segment(self, endpoint: Endpoint, chain: TsoChain, frames: list[bytes]) -> Status:
@@ -439,17 +448,18 @@ class ReferenceNic:
             offset += len(data)
         return Status.BAD_OFFLOAD if chain.broken else Status.OK
 
-    def _send(self, endpoint: Endpoint, status: Status, frames: list[bytes]) -> None:
+    def _send(self, endpoint: Endpoint, head: int, status: Status, frames: list[bytes]) -> None:
         """Frames of one chain through the switch and on their way."""
         now = self._clock.now()
         done = now + HOST_READ_NS
         wire: list[tuple[int, bytes]] = []
         inside: list[tuple[tuple[int, ...], bytes]] = []
-        for frame in frames:
-            to_wire, siblings, spoofed = self._switch.from_endpoint(endpoint.number, frame)
+        for number, frame in enumerate(frames):
+            to_wire, siblings, spoofed = self.switch.from_endpoint(endpoint.number, frame)
             if spoofed:
                 self.counters[NicControl.SPOOFED_FRAMES] += 1
                 status = Status.SPOOFED
+                frames = frames[:number]
                 break
             if to_wire:
                 frame_bytes = max(len(frame), MIN_FRAME) + FCS_BYTES + WIRE_OVERHEAD
@@ -464,10 +474,13 @@ class ReferenceNic:
         if status is not Status.OK:
             endpoint.error = status
         endpoint.last_done = done
+        length = len(frames[-1]) if status is Status.OK else 0
+        outcome = Outcome(endpoint, head, endpoint.consumer, status, length, frames, wire, inside)
+        if self.on_outcome is not None:
+            self.on_outcome(outcome)
+            return
         endpoint.in_flight += 1
         self._in_buffer += 1
-        length = len(frames[-1]) if status is Status.OK else 0
-        outcome = _Outcome(endpoint, endpoint.consumer, status, length, wire, inside)
         self._clock.schedule(done - now, self._finish, outcome)
 
     def _take_chain(self, endpoint: Endpoint, head: bytes) -> list[bytes] | None:
@@ -580,9 +593,8 @@ class ReferenceNic:
                 endpoint.fetched.popleft()
         endpoint.consumer = endpoint.consumer + slots & 0xFFFF
 
-    def _finish(self, outcome: _Outcome) -> None:
-        endpoint, status = outcome.endpoint, outcome.status
-        now = self._clock.now()
+    def _finish(self, outcome: Outcome) -> None:
+        endpoint = outcome.endpoint
         for last, frame in outcome.wire:
             data = frame.ljust(MIN_FRAME, b"\0")
             data += zlib.crc32(data).to_bytes(FCS_BYTES, "little")
@@ -594,6 +606,15 @@ class ReferenceNic:
         for siblings, frame in outcome.inside:
             self.counters[NicControl.LOCAL_FRAMES] += 1
             self.receiver.place(frame, siblings, local=True)
+        self.complete(outcome)
+        endpoint.in_flight -= 1
+        self._in_buffer -= 1
+        self._run()
+
+    def complete(self, outcome: Outcome) -> None:
+        """Write a chain's completion entry."""
+        endpoint, status = outcome.endpoint, outcome.status
+        now = self._clock.now()
         if status is not Status.OK:
             self.counters[NicControl.FAILED_CHAINS] += 1
         lap = endpoint.cq_index >> endpoint.cq_log2
@@ -606,6 +627,3 @@ class ReferenceNic:
         endpoint.cq_index = endpoint.cq_index + 1 & 0xFFFF
         self.interrupts.posted(endpoint.number, 0, endpoint.cq_index)
         self.completions.append(CompletionRecord(endpoint.number, outcome.index, outcome.length, status))
-        endpoint.in_flight -= 1
-        self._in_buffer -= 1
-        self._run()

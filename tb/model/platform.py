@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sw.abi.registers import Iommu
 from sw.platform import CYCLE_NS, MachineMap, PlatformTimeoutError
+from tb.model.bus import Bus
 from tb.model.iommu import ReferenceIommu
 from tb.model.nic import CompletionRecord, ReferenceNic, WireFrame
 
@@ -143,6 +143,7 @@ class ModelPlatform:
         self.iommu = ReferenceIommu(self)
         self.nic = ReferenceNic(self, self.iommu, self._machine.nic_bus)
         self.nic.on_frame = self._frames_left
+        self._bus = Bus(self._machine, self.iommu, self.nic)
 
     # --- Platform --------------------------------------------------------------------------------
 
@@ -369,28 +370,11 @@ class ModelPlatform:
         return True
 
     def _deliver_write(self, write: tuple[int, bytes]) -> None:
-        address, data = write
-        machine = self._machine
-        if 0 <= address - machine.ecam < machine.ecam_bytes:
-            requester, offset = divmod(address - machine.ecam, 4096)
-            self.nic.config_write(requester, offset, data)
-        elif 0 <= address - machine.iommu < 4096:
-            if len(data) == 4 and address - machine.iommu < Iommu.BYTES:
-                self.iommu.write_register(address - machine.iommu, int.from_bytes(data, "little"))
-        else:
-            self.nic.mmio_write(address, data)
+        self._bus.write(*write)
 
     def _deliver_read(self, read: tuple[int, Callable[[Any], None]]) -> None:
         address, resume = read
-        machine = self._machine
-        value: int | None
-        if 0 <= address - machine.ecam < machine.ecam_bytes:
-            requester, offset = divmod(address - machine.ecam, 4096)
-            value = self.nic.config_read(requester, offset)
-        elif 0 <= address - machine.iommu < 4096:
-            value = self.iommu.read_register(address - machine.iommu)
-        else:
-            value = self.nic.mmio_read(address)
+        value = self._bus.read(address)
         data = b"\xff" * 4 if value is None else value.to_bytes(4, "little")
         self.schedule(READ_RETURN_NS, resume, data)
 

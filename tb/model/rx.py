@@ -50,6 +50,11 @@ _COUNTER: Final = {
 _KEY_WORDS: Final = (NicControl.RSS_TABLE - NicControl.RSS_KEY) // 4
 
 
+def filtered(frame: bytes) -> RxDrop:
+    """Why a frame is dropped that no endpoint takes."""
+    return RxDrop.FILTERED_MULTICAST if frame[0] & 1 else RxDrop.FILTERED_UNICAST
+
+
 class ReceiveRecord(NamedTuple):
     """One frame that was placed."""
 
@@ -112,9 +117,9 @@ class Receiver:
 
     def line(self, data: bytes, error: bool) -> None:
         """A frame has arrived from the line, with FCS; `error`: the line signalled one in it."""
-        reason = self._check(data, error)
+        reason = self.check(data, error)
         if reason is not None:
-            self._drop(reason)
+            self.drop(reason)
             return
         self._counters[NicControl.RX_FRAMES] += 1
         frame = data[:-FCS_BYTES]
@@ -122,9 +127,10 @@ class Receiver:
         if takers:
             self.place(frame, takers, local=False)
         else:
-            self._drop(RxDrop.FILTERED_MULTICAST if frame[0] & 1 else RxDrop.FILTERED_UNICAST)
+            self.drop(filtered(frame))
 
-    def _check(self, data: bytes, error: bool) -> RxDrop | None:
+    def check(self, data: bytes, error: bool) -> RxDrop | None:
+        """Why the MAC drops a frame of the line (with FCS); None: it does not."""
         if error:
             return RxDrop.BAD_FRAMING
         if len(data) < MIN_LINE:
@@ -139,17 +145,15 @@ class Receiver:
 
     def place(self, frame: bytes, takers: Sequence[int], *, local: bool) -> None:
         """Give a frame to endpoints, one after the other."""
+        for taker in takers:
+            if (reason := self.fill(taker, frame, local=local)) is not None:
+                self.drop(reason, taker)
+
+    def fill(self, taker: int, frame: bytes, *, local: bool) -> RxDrop | None:
+        """One endpoint's copy; or why it does not get it."""
+        endpoint = self._endpoints[taker]
         checksum = ones_sum(frame[HEADER_BYTES:])
         kind, flow = flow_of(frame)
-        for taker in takers:
-            endpoint = self._endpoints[taker]
-            if (reason := self._fill(endpoint, frame, checksum, kind, flow, local)) is not None:
-                self._drop(reason, taker)
-
-    def _fill(
-        self, endpoint: Endpoint, frame: bytes, checksum: int, kind: int, flow: bytes, local: bool
-    ) -> RxDrop | None:
-        """One endpoint's copy; or why it does not get it."""
         length = len(frame)
         if not endpoint.enabled or not endpoint.receives or endpoint.stale:
             return RxDrop.DISABLED
@@ -214,7 +218,8 @@ class Receiver:
         endpoint.rq_indices[queue] = index
         self._posted(endpoint.number, 1 + queue, index)
 
-    def _drop(self, reason: RxDrop, endpoint: int | None = None) -> None:
+    def drop(self, reason: RxDrop, endpoint: int | None = None) -> None:
+        """Count and record a drop."""
         self.drops.append(DropRecord(reason, endpoint))
         self.last_drop = reason | (endpoint or 0) << NicControl.RX_LAST_DROP_ENDPOINT_S
         if (counter := _COUNTER.get(reason)) is not None:

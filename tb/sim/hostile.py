@@ -127,7 +127,7 @@ class RawEndpoint:
 
 
 @dataclass(frozen=True)
-class _Bad:
+class BadRequest:
     """A request that must fail: its slots (given the guest's own page), and how."""
 
     name: str
@@ -137,45 +137,45 @@ class _Bad:
     """Page of the IOMMU fault that must be on record."""
 
 
-def _requests(own: int, foreign: int, inline_max: int, max_frame: int) -> list[_Bad]:
+def bad_requests(own: int, foreign: int, inline_max: int, max_frame: int) -> list[BadRequest]:
     """Bad chains. `own` is a mapped page's device address, `foreign` the machine address of a victim's page."""
     first_piece = descriptor(own, 64, _HEAD, 2)
     return [
-        _Bad("read an unmapped page", descriptor(UNMAPPED, 64), (Status.READ_UR,), UNMAPPED),
-        _Bad("read a victim's page by machine address", descriptor(foreign, 256), (Status.READ_UR,), foreign),
-        _Bad(
+        BadRequest("read an unmapped page", descriptor(UNMAPPED, 64), (Status.READ_UR,), UNMAPPED),
+        BadRequest("read a victim's page by machine address", descriptor(foreign, 256), (Status.READ_UR,), foreign),
+        BadRequest(
             "run from an own page into an unmapped one",
             descriptor(own + PAGE_SIZE - 32, 64),
             (Status.READ_UR,),
             own + PAGE_SIZE,
         ),
-        _Bad(
+        BadRequest(
             "own first piece, victim's second",
             first_piece + descriptor(foreign, 64, _PLAIN),
             (Status.READ_UR,),
             foreign,
         ),
-        _Bad("address beyond the bus", descriptor(1 << 63, 64), (Status.NOT_AUTHORISED,)),
-        _Bad("range that wraps around", descriptor(2**64 - 32, 64), (Status.NOT_AUTHORISED,)),
-        _Bad("length 0", descriptor(own, 0), (Status.BAD_LENGTH,)),
-        _Bad("longest length", descriptor(own, 0xFFFF), (Status.BAD_LENGTH,)),
-        _Bad("one byte above the limit", descriptor(own, max_frame + 1), (Status.BAD_LENGTH,)),
+        BadRequest("address beyond the bus", descriptor(1 << 63, 64), (Status.NOT_AUTHORISED,)),
+        BadRequest("range that wraps around", descriptor(2**64 - 32, 64), (Status.NOT_AUTHORISED,)),
+        BadRequest("length 0", descriptor(own, 0), (Status.BAD_LENGTH,)),
+        BadRequest("longest length", descriptor(own, 0xFFFF), (Status.BAD_LENGTH,)),
+        BadRequest("one byte above the limit", descriptor(own, max_frame + 1), (Status.BAD_LENGTH,)),
         # each piece alone is allowed and mapped
-        _Bad(
+        BadRequest(
             "pieces above the limit together",
             descriptor(own, max_frame // 3 + 1, _HEAD, 3) + descriptor(own, max_frame // 3 + 1, _PLAIN) * 2,
             (Status.BAD_LENGTH,),
         ),
-        _Bad("count 0", descriptor(own, 64, count=0), (Status.BAD_DESCRIPTOR,)),
-        _Bad("count 255", descriptor(own, 64, count=255), (Status.BAD_DESCRIPTOR,)),
-        _Bad("no FIRST", descriptor(own, 64, _PLAIN), (Status.BAD_DESCRIPTOR,)),
-        _Bad("reserved flag", descriptor(own, 64, _HEAD | SendDescriptor.CONTROL_RESERVED_M), (Status.UNSUPPORTED,)),
-        _Bad(
+        BadRequest("count 0", descriptor(own, 64, count=0), (Status.BAD_DESCRIPTOR,)),
+        BadRequest("count 255", descriptor(own, 64, count=255), (Status.BAD_DESCRIPTOR,)),
+        BadRequest("no FIRST", descriptor(own, 64, _PLAIN), (Status.BAD_DESCRIPTOR,)),
+        BadRequest("reserved flag", descriptor(own, 64, _HEAD | SendDescriptor.CONTROL_RESERVED_M), (Status.UNSUPPORTED,)),
+        BadRequest(
             "checksum of nothing",
             descriptor(own, 64, _HEAD | SendDescriptor.CONTROL_CKSUM_M | 64 << SendDescriptor.CONTROL_CKSUM_OFFSET_S),
             (Status.BAD_OFFLOAD,),
         ),
-        _Bad(
+        BadRequest(
             "inline frame above the limit",
             descriptor(0, inline_max + 1, _HEAD | SendDescriptor.CONTROL_INLINE_M, 13)
             + bytes(SendDescriptor.BYTES * 12),
@@ -268,7 +268,7 @@ class HostileGuest:
         endpoint = await RawEndpoint.allocate(self._machine, form)
         gfn, own = await endpoint.map_page(readonly=True)
         await endpoint.enable()
-        for bad in _requests(own, self._foreign_page(), endpoint.grant.inline_max, endpoint.grant.max_frame):
+        for bad in bad_requests(own, self._foreign_page(), endpoint.grant.inline_max, endpoint.grant.max_frame):
             if form is Form.FETCHED and "inline" in bad.name:
                 continue  # the inline form is pushed
             # leave room for the record: the hardware keeps eight

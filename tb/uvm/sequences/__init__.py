@@ -1,0 +1,1 @@
+"""Sequences: one request, one frame, one interrupt; and whole traffic between guests."""
