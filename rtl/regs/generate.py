@@ -3,7 +3,7 @@
 Usage: `python rtl/regs/generate.py [--check]`. With `--check` nothing is written and a stale file is an error.
 
 Outputs: `rtl/regs/generated/*.sv` (constants package, two PeakRDL register blocks), `sw/abi/registers.py`,
-`sw/abi/*.h`, `docs/abi.md`.
+`sw/abi/*.h`, `docs/abi.md`; for verification `tb/uvm/generated/registers.py` and `tb/cosim/generated/myr_regs_peek.sv`.
 """
 
 from __future__ import annotations
@@ -176,13 +176,91 @@ def gate_readback(block: str) -> str:
     return block
 
 
+def policy(field: FieldNode) -> str:
+    """Access policy in UVM's terms (IEEE 1800.2, 18.5.4)."""
+    if not field.is_sw_writable:
+        return "RO"
+    if not field.is_sw_readable:
+        return "WO"
+    return "W1C" if field.get_property("onwrite") is not None else "RW"
+
+
+def register_table(tops: dict[str, AddrmapNode]) -> str:
+    """Registers with their fields, as data for a register model."""
+    out = [f'"""Registers, fields and access policies for the register model. {NOTICE}"""', "",
+           "from tb.uvm.register_table import Array, Block, Field, Register"]
+    for map_name in ("aperture", "nic_control", "iommu"):
+        rows: dict[str, list[str]] = {"": []}
+        spans = {name: (base, stride, count) for name, base, stride, count in arrays(tops[map_name])}
+        for name, node in registers(tops[map_name]):
+            if isinstance(node, MemNode):
+                continue
+            owner = next((array for array in spans if name.startswith(f"{array}_")), "")
+            fields = ", ".join(
+                f"Field({field.inst_name!r}, {field.low}, {field.width}, {policy(field)!r},"
+                f" {field.get_property('reset') if isinstance(field.get_property('reset'), int) else None},"
+                f" volatile={bool(field.is_hw_writable or field.is_up_counter or field.get_property('singlepulse'))})"
+                for field in node.fields())
+            rows.setdefault(owner, []).append(f"        Register({name!r}, 0x{address(node):X}, ({fields},)),")
+        out += ["", f"{map_name.upper()} = Block(", f"    {map_name!r},", f"    0x{tops[map_name].size:X},", "    (", *rows.pop(""), "    ),", "    ("]
+        for array, lines in rows.items():
+            base, stride, count = spans[array]
+            out += [f"        Array({array!r}, 0x{base:X}, 0x{stride:X}, {count}, (", *(f"    {line}" for line in lines), "        )),"]
+        out += ["    ),", ")"]
+    return "\n".join([*out, ""])
+
+
+def peek_module(tops: dict[str, AddrmapNode]) -> str:
+    """A module that reads the two register blocks behind the bus: storage, wires and constants."""
+    out = ["`default_nettype none", f"/// Back door into the register blocks, for verification. {NOTICE}",
+           "/// Bit 32 of what a function returns: there is such a register.", "module myr_regs_peek;"]
+    for map_name, path in (("nic_control", "u_nic.u_regs"), ("iommu", "u_iommu.u_regs")):
+        function = f"myr_peek_{map_name}"
+        out += [f'  export "DPI-C" function {function};', f"  function automatic longint unsigned {function}(input int unsigned address);",
+                "    unique case (address)"]
+        for node in tops[map_name].descendants(unroll=True, in_post_order=False):
+            if not isinstance(node, RegNode) or any(isinstance(p, AddrmapNode) for p in _parents(node)):
+                continue
+            where = ".".join([*(f"{p.inst_name}[{p.current_idx[0]}]" if p.is_array and p.current_idx else p.inst_name
+                                for p in reversed(_parents(node))), node.inst_name])
+            parts = [_value(field, path, where) for field in node.fields()]
+            value = " | ".join(part for part in parts if part) or "32'd0"
+            out.append(f"      32'h{node.absolute_address:X}: return {{31'd0, 1'b1, {value}}};")
+        out += ["      default: return '0;", "    endcase", "  endfunction"]
+    return "\n".join([*out, "endmodule", "`default_nettype wire", ""])
+
+
+def _parents(node: Node) -> list[Node]:
+    """Register files and inner address maps around a register, the innermost first."""
+    found: list[Node] = []
+    parent = node.parent
+    while parent is not None and parent.inst_name not in REGBLOCKS:
+        found.append(parent)
+        parent = parent.parent
+    return found
+
+
+def _value(field: FieldNode, path: str, where: str) -> str:
+    """SystemVerilog that yields a field in its place; nothing for a constant 0 and for what cannot be read."""
+    if not field.is_sw_readable and not field.implements_storage:
+        return ""
+    if field.implements_storage:
+        return f"(32'({path}.field_storage.{where}.{field.inst_name}.value) << {field.low})"
+    if field.is_hw_writable:
+        return f"(32'({path}.hwif_in.{where}.{field.inst_name}.next) << {field.low})"
+    reset = field.get_property("reset")
+    return f"32'h{reset << field.low:X}" if isinstance(reset, int) and reset else ""
+
+
 def generate(root: Path) -> None:
     """Write all derived files below `root`."""
     tops = {name: elaborate(name) for name in MAPS}
-    for folder in ("rtl/regs/generated", "sw/abi", "docs"):
+    for folder in ("rtl/regs/generated", "sw/abi", "docs", "tb/uvm/generated", "tb/cosim/generated"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "rtl/regs/generated/myr_abi_pkg.sv").write_text(system_verilog(tops))
     (root / "sw/abi/registers.py").write_text(python(tops))
+    (root / "tb/uvm/generated/registers.py").write_text(register_table(tops))
+    (root / "tb/cosim/generated/myr_regs_peek.sv").write_text(peek_module(tops))
     for name, module in REGBLOCKS.items():
         RegblockExporter().export(elaborate(name), str(root / "rtl/regs/generated"), cpuif_cls=PassthroughCpuif,
                                   module_name=module, package_name=f"{module}_pkg")

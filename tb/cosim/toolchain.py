@@ -151,6 +151,8 @@ def machine(
     files = [
         *(rtl_sources() if sources is None else sources),
         *sorted(COSIM.glob("*_pkg.sv")),
+        COSIM / "generated/myr_regs_peek.sv",
+        COSIM / "myr_tables_peek.sv",
         COSIM / "myr_link.sv",
         COSIM / "myr_top.sv",
     ]

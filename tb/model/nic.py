@@ -126,6 +126,8 @@ class Outcome:
     endpoint: Endpoint
     head: int
     """Send-ring index of its first descriptor."""
+    descriptor: bytes
+    """The first one; nothing where the fetch failed."""
     index: int
     """Send-ring index after the chain."""
     status: Status
@@ -390,6 +392,7 @@ class ReferenceNic:
         frames: list[bytes] = []
         slots = 0
         first = endpoint.consumer
+        head: bytes | None = None
         try:
             head = self._peek(endpoint, 0)
             assert head is not None
@@ -430,7 +433,7 @@ class ReferenceNic:
             self._found_stale(endpoint, error.address)
             status, slots = Status.STALE_DESCRIPTOR, 0
         self._consume(endpoint, slots)
-        self._send(endpoint, first, status, frames)
+        self._send(endpoint, first, head or b"", status, frames)
         return not endpoint.halted
 
     def _segment(self, endpoint: Endpoint, chain: TsoChain, frames: list[bytes]) -> Status:
@@ -448,7 +451,7 @@ class ReferenceNic:
             offset += len(data)
         return Status.BAD_OFFLOAD if chain.broken else Status.OK
 
-    def _send(self, endpoint: Endpoint, head: int, status: Status, frames: list[bytes]) -> None:
+    def _send(self, endpoint: Endpoint, head: int, descriptor: bytes, status: Status, frames: list[bytes]) -> None:
         """Frames of one chain through the switch and on their way."""
         now = self._clock.now()
         done = now + HOST_READ_NS
@@ -475,7 +478,7 @@ class ReferenceNic:
             endpoint.error = status
         endpoint.last_done = done
         length = len(frames[-1]) if status is Status.OK else 0
-        outcome = Outcome(endpoint, head, endpoint.consumer, status, length, frames, wire, inside)
+        outcome = Outcome(endpoint, head, descriptor, endpoint.consumer, status, length, frames, wire, inside)
         if self.on_outcome is not None:
             self.on_outcome(outcome)
             return

@@ -6,6 +6,7 @@ from typing import Final
 
 from pyuvm import uvm_env
 
+from tb.uvm.coverage import Coverage
 from tb.uvm.expectation import Mismatch
 from tb.uvm.host_agent import HostAgent
 from tb.uvm.interrupt_agent import InterruptAgent
@@ -20,7 +21,10 @@ STEP_NS: Final = 5_000
 
 
 class Environment(uvm_env):
-    """Needs the key `platform` (an `ObservedPlatform`) in the ConfigDB; `is_active` makes an agent passive."""
+    """Needs two keys in the ConfigDB: `platform` (an `ObservedPlatform`) and `setting` (a `Setting`, for coverage).
+
+    `is_active` makes an agent passive.
+    """
 
     def build_phase(self) -> None:
         """The parts. Monitors first of all: their order is the order in which they hear of one event."""
@@ -31,12 +35,14 @@ class Environment(uvm_env):
         self.wire_out = WireOutAgent("wire_out", self)
         self.interrupt = InterruptAgent("interrupt", self)
         self.scoreboard = Scoreboard("scoreboard", self)
+        self.coverage = Coverage("coverage", self)
         self.agents = (self.mmio, self.wire_in, self.host, self.wire_out, self.interrupt)
 
     def connect_phase(self) -> None:
-        """Every monitor to the scoreboard."""
+        """Every monitor to the scoreboard, what it has found out to coverage."""
         for agent in self.agents:
             agent.monitor.port.connect(self.scoreboard.analysis_export)
+        self.scoreboard.packets.connect(self.coverage.analysis_export)
 
     async def drain(self) -> list[Mismatch]:
         """Wait, bounded, until the scoreboard waits for nothing; what it still waits for."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyuvm import uvm_sequence_item
 
-from sw.abi.registers import TraceKind
+from sw.abi.registers import Form, RxDrop, Status, TraceKind
 from tb.cosim.platform import ReadError
 from tb.ethernet import on_line, with_fcs
 
@@ -140,3 +140,38 @@ class InterruptItem(Item):
         if self.guest is not None:
             return f"{self.guest.name} arms ring {self.ring} from entry {self.index}"
         return f"interrupt {self.vector}: {self.data:#x} to {self.address:#x}"
+
+
+@dataclass(eq=False)
+class SentItem(Item):
+    """A request that has ended, as the scoreboard knows it."""
+
+    endpoint: int
+    form: Form
+    descriptor: bytes
+    """The chain's first."""
+    status: Status
+    lengths: tuple[int, ...]
+    """Bytes of each frame."""
+    on_wire: bool
+    inside: bool
+
+    def __str__(self) -> str:
+        return f"endpoint {self.endpoint} sent {len(self.lengths)} frames: {self.status.name}"
+
+
+@dataclass(eq=False)
+class ReceivedItem(Item):
+    """A copy of a frame that has arrived, or was dropped, as the scoreboard knows it."""
+
+    endpoint: int | None
+    """None: dropped altogether."""
+    length: int
+    local: bool
+    buffers: int
+    """Big ones; 0: a small one, or none."""
+    drop: RxDrop | None = None
+
+    def __str__(self) -> str:
+        what = "received" if self.drop is None else self.drop.name
+        return f"endpoint {self.endpoint} {self.length} bytes: {what}"

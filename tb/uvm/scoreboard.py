@@ -10,9 +10,10 @@ from __future__ import annotations
 import copy
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
-from pyuvm import uvm_subscriber
+from pyuvm import uvm_analysis_port, uvm_subscriber
 
 from sw.abi.registers import Aperture, NicControl, ReceiveCompletion, RxDrop, Status, TraceKind
 from tb.cosim.platform import ReadError
@@ -22,7 +23,7 @@ from tb.model.rx import filtered
 from tb.model.switch import Switch
 from tb.uvm.expectation import WIRE, Arrival, Chain, Delivery, Fate, Mismatch, SentFrame, difference
 from tb.uvm.interrupt_check import InterruptCheck
-from tb.uvm.items import Direction, HostItem, InterruptItem, Item, MmioItem, WireItem
+from tb.uvm.items import Direction, HostItem, InterruptItem, Item, MmioItem, ReceivedItem, SentItem, WireItem
 from tb.uvm.observed import ObservedPlatform
 from tb.uvm.reference import Reference
 
@@ -50,6 +51,8 @@ class Scoreboard(uvm_subscriber):
     def build_phase(self) -> None:
         """Start with the machine as it is switched on."""
         platform: ObservedPlatform = self.cdb_get("platform")
+        self.packets = uvm_analysis_port("packets", self)
+        """What became of each request and each copy of a frame: `SentItem`, `ReceivedItem`."""
         self._platform = platform
         self._memory = platform.memory
         self.reference = Reference(platform.machine, platform.memory, platform.now)
@@ -349,8 +352,16 @@ class Scoreboard(uvm_subscriber):
         [(address, wanted)] = writes
         got = self._memory.read(address, len(wanted))
         self.compared["send completions"] += 1
+        self.packets.write(self._sent(chain))
         if got[8:] != wanted[8:]:
             self._wrong(number, "send completion", f"{chain}: {_completion(got)} instead of {_completion(wanted)}")
+
+    @staticmethod
+    def _sent(chain: Chain) -> SentItem:
+        outcome = chain.outcome
+        return SentItem(outcome.endpoint.number, outcome.endpoint.form, outcome.descriptor, outcome.status,
+                        tuple(len(frame.data) for frame in chain.frames),
+                        any(frame.on_wire for frame in chain.frames), any(frame.handed_over for frame in chain.frames))
 
     # --- receive side ----------------------------------------------------------------------------
 
@@ -439,6 +450,7 @@ class Scoreboard(uvm_subscriber):
         if wanted is not reason:
             self._wrong(number, "drop", f"{arrival.name}: {reason.name}, but {wanted.name if wanted is not None else 'it has buffers'}")
         self.compared["drops"] += 1
+        self.packets.write(ReceivedItem(number, len(arrival.data), arrival.local, 0, drop=reason))
         self.counted[NicControl.RX_NO_BUFFER] += reason in _BY_LACK
         self._settle(arrival)
 
@@ -451,6 +463,7 @@ class Scoreboard(uvm_subscriber):
             if arrival is None:
                 return
         self.compared["drops"] += 1
+        self.packets.write(ReceivedItem(None, len(arrival.data), arrival.local, 0, drop=reason))
         self.counted[getattr(NicControl, f"RX_{reason.name}")] += 1
         if reason in (RxDrop.FILTERED_UNICAST, RxDrop.FILTERED_MULTICAST):
             self.counted[NicControl.RX_FRAMES] += 1
@@ -503,6 +516,8 @@ class Scoreboard(uvm_subscriber):
         if number in self._closing:
             return
         *pieces, (address, wanted) = delivery.writes or [(0, b"")]
+        small = len(delivery.arrival.data) <= self.reference.nic.endpoints[number].small_max
+        self.packets.write(ReceivedItem(number, len(delivery.arrival.data), delivery.arrival.local, 0 if small else len(pieces)))
         for at, data in pieces:
             if (got := self._memory.read(at, len(data))) != data:
                 self._wrong(number, "delivered bytes", f"{delivery.arrival.name}: at {at:#x} {difference(got, data)}")
@@ -577,7 +592,7 @@ class Scoreboard(uvm_subscriber):
         trial = copy.deepcopy(outcome.endpoint)
         nic, counters = self.reference.nic, dict(self.reference.nic.counters)
         self.reference.shadow.take()
-        nic.complete(Outcome(trial, outcome.head, outcome.index, outcome.status, outcome.length, [], [], []))
+        nic.complete(replace(outcome, endpoint=trial))
         nic.counters.update(counters)
         nic.completions.pop()
         return bool(self.reference.shadow.take())

@@ -14,6 +14,7 @@ from pyuvm import ConfigDB, uvm_test
 from tb.cosim.platform import RtlPlatform
 from tb.uvm.bench import Bench
 from tb.uvm.constraints import Constraints
+from tb.uvm.coverage import Setting
 from tb.uvm.environment import Environment
 from tb.uvm.expectation import Mismatch
 from tb.uvm.observed import ObservedPlatform
@@ -40,6 +41,7 @@ class PlanTest(uvm_test):
         self.plan = job_plan(self.job)
         self.platform = ObservedPlatform(RtlPlatform(cocotb.top, self.plan.host_config()))
         ConfigDB().set(None, "*", "platform", self.platform)
+        ConfigDB().set(None, "*", "setting", Setting.of(self.plan))
         self.environment = Environment("environment", self)
         self.bench = Bench(self.platform, self.plan)
         self.failures: list[Mismatch] = []
@@ -74,6 +76,7 @@ class PlanTest(uvm_test):
         folder = Path(self.job["folder"])
         self.plan.write(folder / "run.json", signature=found[0].kind if found else None, failures=[str(f) for f in found],
                         compared=dict(board.compared))
+        self.environment.coverage.write_file(folder / "coverage.json")
         self.logger.info(f"compared {dict(board.compared)}")
         if found:
             raise AssertionError("\n".join(["", *map(str, found)]))
