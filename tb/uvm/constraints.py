@@ -125,7 +125,7 @@ class Constraints:
         self.forms = guests.weights("forms", dict.fromkeys(FORMS, 1), FORMS)
         self.receive_forms = guests.weights("receive_forms", dict.fromkeys(RECEIVE_FORMS, 1), RECEIVE_FORMS)
         self.ring_log2 = guests.span("ring_log2", [4, 8], 4, 10)
-        self.entries_log2 = guests.span("entries_log2", [6, 8], 3, 9)
+        self.entries_log2 = guests.span("entries_log2", [6, 8], 4, 9)
         self.mtu = guests.choices("mtu", [1500], range(68, 9001))
         self.queues = guests.choices("queues", [1, 2, 4], (1, 2, 3, 4))
         self.interrupts = guests.share("interrupts", 0.7)

@@ -9,6 +9,8 @@ from tb.model.interrupts import RINGS
 
 LATE_NS: Final = 20_000
 """So long after a ring was armed anew a message for the arming before it may arrive."""
+LOST_NS: Final = 30_000
+"""So long after a message is due, and the moderation's time, it has arrived."""
 _HALF: Final = 0x8000
 
 
@@ -23,6 +25,7 @@ class _Ring:
     posted: int = 0
     """Entries in memory, free-running modulo 2^16."""
     since: int = 0
+    """When it came to be due, or was armed."""
 
     def has(self, index: int | None) -> bool:
         """Is there an entry from `index` on?"""
@@ -53,9 +56,13 @@ class InterruptCheck:
             state.before.append((state.armed, now))
         state.armed, state.told, state.since = index, False, now
 
-    def posted(self, ring: int, index: int) -> None:
+    def posted(self, ring: int, index: int, now: int) -> None:
         """Entries before `index` are in memory."""
-        self.rings[ring].posted = index
+        state = self.rings[ring]
+        was = state.has(state.armed)
+        state.posted = index
+        if not was:
+            state.since = now
 
     def message(self, now: int) -> str | None:
         """A message has arrived: what is wrong with it."""
@@ -70,6 +77,11 @@ class InterruptCheck:
             return None
         return "no armed ring has an entry that software has not seen"
 
-    def lost(self) -> list[tuple[int, int]]:
-        """Rings that still wait for a message that must have come, and since when they were armed."""
+    def waiting(self) -> list[tuple[int, int]]:
+        """Rings for which a message is due, and since when."""
         return [(n, ring.since) for n, ring in enumerate(self.rings) if ring.has(ring.armed) and not ring.told]
+
+    def overdue(self, ring: int, now: int, moderation_ns: int) -> bool:
+        """Has a ring's message been due for too long?"""
+        state = self.rings[ring]
+        return state.has(state.armed) and not state.told and now - state.since > LOST_NS + moderation_ns

@@ -16,6 +16,7 @@ from typing import Final
 from pyuvm import uvm_analysis_port, uvm_subscriber
 
 from sw.abi.registers import Aperture, NicControl, ReceiveCompletion, RxDrop, Status, TraceKind
+from sw.platform import CYCLE_NS
 from tb.cosim.platform import ReadError
 from tb.ethernet import on_line
 from tb.model.nic import Outcome
@@ -144,6 +145,8 @@ class Scoreboard(uvm_subscriber):
             value = int.from_bytes(data, "little")
             ring = (value & Aperture.ARM_QUEUE_M) >> Aperture.ARM_QUEUE_S
             if ring < len(self._checks[number].rings):
+                if self._checks[number].overdue(ring, self._now(), self._moderation(number)) and not self._masked(number):
+                    self._wrong(number, "interrupt lost", f"ring {ring} is armed anew, its message was due")
                 self._checks[number].arm(ring, value & Aperture.ARM_INDEX_M, self._now())
         before = endpoint.small.posted, endpoint.big.posted
         self._execute(address, data)
@@ -334,7 +337,7 @@ class Scoreboard(uvm_subscriber):
                 continue
             chain = self._chains[number].popleft()
             self._entry(chain)
-            self._checks[number].posted(0, endpoint.cq_index)
+            self._checks[number].posted(0, endpoint.cq_index, self._now())
 
     def _end(self, chain: Chain) -> list[tuple[int, bytes]]:
         return self.reference.complete(chain.outcome)
@@ -512,7 +515,7 @@ class Scoreboard(uvm_subscriber):
         """A receive completion is in memory, and what it completes."""
         number = delivery.endpoint
         self.compared["deliveries"] += 1
-        self._checks[number].posted(1 + delivery.queue, delivery.index + 1 & 0xFFFF)
+        self._checks[number].posted(1 + delivery.queue, delivery.index + 1 & 0xFFFF, self._now())
         if number in self._closing:
             return
         *pieces, (address, wanted) = delivery.writes or [(0, b"")]
@@ -552,6 +555,15 @@ class Scoreboard(uvm_subscriber):
         address = read(NicControl.MSIX_ADDRESS_HI + at) << 32 | read(NicControl.MSIX_ADDRESS_LO + at)
         return address, read(NicControl.MSIX_DATA + at)
 
+    def _masked(self, vector: int) -> bool:
+        at = NicControl.MSIX_CONTROL + vector * NicControl.MSIX_STRIDE
+        return bool(self.reference.read_control(at) & NicControl.MSIX_CONTROL_MASK_M)
+
+    def _moderation(self, vector: int) -> int:
+        """ns."""
+        at = NicControl.IRQ_MODERATION + vector * NicControl.IRQ_STRIDE
+        return (self.reference.read_control(at) & NicControl.IRQ_MODERATION_CYCLES_M) * CYCLE_NS
+
     # --- the end ---------------------------------------------------------------------------------
 
     def missing(self) -> list[Mismatch]:
@@ -576,9 +588,8 @@ class Scoreboard(uvm_subscriber):
         for item in self._sent_in:
             found.append(Mismatch(None, "missing arrival", str(item), self._now()))
         for vector, check in sorted(self._checks.items()):
-            masked = self.reference.read_control(NicControl.MSIX_CONTROL + vector * NicControl.MSIX_STRIDE) & 1
-            if not masked and vector not in self._closing:
-                found += [Mismatch(vector, "missing interrupt", f"ring {ring} was armed", since) for ring, since in check.lost()]
+            if not self._masked(vector) and vector not in self._closing:
+                found += [Mismatch(vector, "missing interrupt", f"ring {ring} is armed", since) for ring, since in check.waiting()]
         return found
 
     def drop_lost_completions(self) -> None:

@@ -15,3 +15,9 @@ def test_smoke(tmp_path: Path, mode: str) -> None:
     assert result.passed, f"{result.tests}; log {result.log}; again: {result.repeat}"
     compared = results(tmp_path)["compared"]
     assert min(compared[name] for name in ("wire frames", "deliveries", "send completions", "counters")) > 10, compared
+
+
+def test_small_sequences(tmp_path: Path) -> None:
+    """Raw accesses of guests without a driver."""
+    result = run(tmp_path, "pieces", seed=2)
+    assert result.passed, f"{result.tests}; log {result.log}; again: {result.repeat}"

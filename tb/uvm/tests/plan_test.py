@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,18 @@ class PlanTest(uvm_test):
     def build_phase(self) -> None:
         """Machine and environment. `MYR_JOB` is JSON: see `job_plan`; `folder` takes the results."""
         self.job: dict[str, Any] = json.loads(os.environ["MYR_JOB"])
-        self.plan = job_plan(self.job)
+        self.plan = self.make_plan()
+        self.rng = random.Random(self.plan.seed)
         self.platform = ObservedPlatform(RtlPlatform(cocotb.top, self.plan.host_config()))
         ConfigDB().set(None, "*", "platform", self.platform)
         ConfigDB().set(None, "*", "setting", Setting.of(self.plan))
         self.environment = Environment("environment", self)
         self.bench = Bench(self.platform, self.plan)
         self.failures: list[Mismatch] = []
+
+    def make_plan(self) -> Plan:
+        """What the job says; a test that is its own plan overrides it."""
+        return job_plan(self.job)
 
     async def run_phase(self) -> None:
         """The run; what software raises is a failure like any other."""
