@@ -195,7 +195,7 @@ def register_table(tops: dict[str, AddrmapNode]) -> str:
         for name, node in registers(tops[map_name]):
             if isinstance(node, MemNode):
                 continue
-            owner = next((array for array in spans if name.startswith(f"{array}_")), "")
+            owner = next((p.inst_name.upper() for p in _parents(node) if p.inst_name.upper() in spans), "")
             fields = ", ".join(
                 f"Field({field.inst_name!r}, {field.low}, {field.width}, {policy(field)!r},"
                 f" {field.get_property('reset') if isinstance(field.get_property('reset'), int) else None},"

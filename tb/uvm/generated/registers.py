@@ -30,6 +30,7 @@ NIC_CONTROL = Block(
         Register('MAC_HI', 0x20, (Field('address', 0, 32, 'RW', 0, volatile=False),)),
         Register('MAC_LO', 0x24, (Field('address', 0, 16, 'RW', 0, volatile=False),)),
         Register('PAUSE_LIMITS', 0x28, (Field('xoff', 0, 16, 'RW', 4096, volatile=False), Field('xon', 16, 16, 'RW', 1024, volatile=False),)),
+        Register('WINDOW_LIMITS', 0x2C, (Field('windows', 0, 16, 'RO', 256, volatile=False),)),
         Register('FRAMES', 0x40, (Field('count', 0, 32, 'RO', 0, volatile=True),)),
         Register('FAILED_CHAINS', 0x44, (Field('count', 0, 32, 'RO', 0, volatile=True),)),
         Register('AUTH_CHECKS', 0x48, (Field('count', 0, 32, 'RO', 0, volatile=True),)),
@@ -61,13 +62,6 @@ NIC_CONTROL = Block(
         Register('PBA_HI', 0x7404, (Field('pending', 0, 32, 'RO', 0, volatile=True),)),
     ),
     (
-        Array('WINDOW', 0x40000, 0x10, 16384, (
-            Register('WINDOW_LIMITS', 0x2C, (Field('windows', 0, 16, 'RO', 256, volatile=False),)),
-            Register('WINDOW_ADDRESS_LO', 0x40000, (Field('address', 12, 20, 'RW', 0, volatile=False),)),
-            Register('WINDOW_ADDRESS_HI', 0x40004, (Field('address', 0, 16, 'RW', 0, volatile=False),)),
-            Register('WINDOW_CONTROL', 0x40008, (Field('valid', 0, 1, 'RW', 0, volatile=False), Field('writable', 1, 1, 'RW', 0, volatile=False), Field('large', 2, 1, 'RW', 0, volatile=False), Field('sequence', 16, 16, 'RW', 0, volatile=False),)),
-            Register('WINDOW_RESERVED', 0x4000C, (Field('zero', 0, 32, 'RO', 0, volatile=True),)),
-        )),
         Array('ENDPOINT', 0x4000, 0x80, 64, (
             Register('ENDPOINT_CTRL', 0x4000, (Field('enable', 0, 1, 'RW', 0, volatile=False), Field('form', 1, 1, 'RW', 0, volatile=False), Field('mode', 4, 3, 'RW', 0, volatile=False), Field('send_log2', 8, 4, 'RW', 0, volatile=False), Field('cq_log2', 12, 4, 'RW', 0, volatile=False),)),
             Register('ENDPOINT_STATUS', 0x4004, (Field('enabled', 0, 1, 'RO', 0, volatile=True), Field('halted', 1, 1, 'RO', 0, volatile=True), Field('busy', 2, 1, 'RO', 0, volatile=True), Field('error', 8, 8, 'RO', 0, volatile=True),)),
@@ -125,6 +119,12 @@ NIC_CONTROL = Block(
             Register('STATISTICS_NO_BIG', 0xA00C, (Field('count', 0, 32, 'RO', 0, volatile=True),)),
             Register('STATISTICS_TOO_LONG', 0xA010, (Field('count', 0, 32, 'RO', 0, volatile=True),)),
             Register('STATISTICS_REFUSED', 0xA014, (Field('count', 0, 32, 'RO', 0, volatile=True),)),
+        )),
+        Array('WINDOW', 0x40000, 0x10, 16384, (
+            Register('WINDOW_ADDRESS_LO', 0x40000, (Field('address', 12, 20, 'RW', 0, volatile=False),)),
+            Register('WINDOW_ADDRESS_HI', 0x40004, (Field('address', 0, 16, 'RW', 0, volatile=False),)),
+            Register('WINDOW_CONTROL', 0x40008, (Field('valid', 0, 1, 'RW', 0, volatile=False), Field('writable', 1, 1, 'RW', 0, volatile=False), Field('large', 2, 1, 'RW', 0, volatile=False), Field('sequence', 16, 16, 'RW', 0, volatile=False),)),
+            Register('WINDOW_RESERVED', 0x4000C, (Field('zero', 0, 32, 'RO', 0, volatile=True),)),
         )),
     ),
 )
