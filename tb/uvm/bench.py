@@ -10,7 +10,7 @@ from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.switch import PortPolicy
 from sw.abi.registers import Form, Mode, NicControl
 from sw.guest.virtual_nic import VirtualNic
-from sw.platform import PAGE_SHIFT, PlatformTimeoutError
+from sw.platform import PAGE_SHIFT
 from tb.sim.hostile import BadRequest, RawEndpoint, bad_requests
 from tb.uvm.observed import ObservedPlatform
 from tb.uvm.plan import GuestPlan, Plan
@@ -128,5 +128,5 @@ class Bench:
         """Machine address of the page behind a guest's address."""
         frame = station.domain.p2m.frame(gpa >> PAGE_SHIFT)
         if frame is None:
-            raise PlatformTimeoutError(f"{station.domain.name} has no page at {gpa:#x}")
+            raise ValueError(f"{station.domain.name} has no page at {gpa:#x}")
         return frame << PAGE_SHIFT
