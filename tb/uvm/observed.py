@@ -95,6 +95,10 @@ class ObservedPlatform:
         """Let simulated time pass."""
         await self._platform.sleep(ns)
 
+    def call_after(self, ns: int, action: Callable[[], None]) -> None:
+        """Call `action()` in `ns`."""
+        self._platform.call_after(ns, action)
+
     async def monitor(self, address: int, expected: bytes, mask: bytes, timeout_ns: int) -> bool:
         """Sleep until memory matches, or for `timeout_ns`."""
         return await self._platform.monitor(address, expected, mask, timeout_ns)
