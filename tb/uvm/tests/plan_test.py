@@ -13,6 +13,7 @@ from cocotb.triggers import with_timeout
 from pyuvm import ConfigDB, uvm_test
 
 from tb.cosim.platform import RtlPlatform
+from tb.cosim.toolchain import ROOT
 from tb.uvm.bench import Bench
 from tb.uvm.constraints import Constraints
 from tb.uvm.coverage import Setting
@@ -27,10 +28,13 @@ RUN_LIMIT_MS = 400
 
 
 def job_plan(job: dict[str, Any]) -> Plan:
-    """The plan of a job: `plan` (a file of one), or `constraints` (a file) with `seed` and, if it is to differ, `mode`."""
+    """The plan of a job: `plan` (a file of one), or `constraints` (a file) with `seed` and, if it is to differ, `mode`.
+
+    Files are below the project's root, or absolute.
+    """
     if "plan" in job:
-        return Plan.read(Path(job["plan"]))
-    return Constraints(Path(job["constraints"]), job.get("mode")).plan(job["seed"])
+        return Plan.read(ROOT / job["plan"])
+    return Constraints(ROOT / job["constraints"], job.get("mode")).plan(job["seed"])
 
 
 class PlanTest(uvm_test):
@@ -79,7 +83,7 @@ class PlanTest(uvm_test):
         """Write `run.json`; fail with all that is wrong, what happened first first."""
         board = self.environment.scoreboard
         found = [*board.mismatches, *self.failures]
-        folder = Path(self.job["folder"])
+        folder = Path(self.job.get("folder", "."))
         self.plan.write(folder / "run.json", signature=found[0].kind if found else None, failures=[str(f) for f in found],
                         compared=dict(board.compared))
         self.environment.coverage.write_file(folder / "coverage.json")
