@@ -69,5 +69,7 @@ async def run(dut: SimHandleBase) -> None:
             assert packet.stages() == expected, f"{what}: {packet.stages()}, expected {expected}"
             checked += 1
         await nic.close()
+        # a native owner has the card until it is gone
+        await hypervisor.destroy_domain(domain.domid)
     cocotb.log.info("%d sends equal", checked)
     assert checked > 60

@@ -60,7 +60,7 @@ async def against_model(dut: SimHandleBase, name: str, *, disturb: bool) -> None
 async def revocation(dut: SimHandleBase) -> None:
     """Windows are taken away under traffic in both directions: behind the fence nothing touches their pages."""
     platform = RtlPlatform(dut, HostConfig(seed=seed(), read_jitter=60, reorder=True, random_split=True, credit_ph=8,
-                                           credit_pd=64, starvation_permille=300))
+                                           credit_pd=64, starvation_permille=300, peer_pause=True))
     rng = random.Random(seed())
     host, (port, other) = await open_ports(platform, seed(), [(Mode.WINDOWS, Form.FETCHED, 10, False),
                                                               (Mode.WINDOWS, Form.FETCHED, 6, False)])
