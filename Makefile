@@ -1,6 +1,6 @@
 # Each verb calls one Python entry point. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: sim waves timeline tap test lint bench regs clean help
+.PHONY: sim waves timeline tap test unit lint bench regs clean help
 python := .venv/bin/python
 
 # a suite, or one of its tests, is a regression; else it is one run of guests
@@ -26,6 +26,10 @@ test: ## all tests: args="-k name" narrows them
 	@WAVES=1 tools/bootstrap test tshark iproute2:ip iputils-ping:ping iperf3 curl gtkwave xvfb:Xvfb \
 		chromium chromium-driver:chromedriver
 	@$(python) -m pytest -n 2 --junitxml=build/test/results.xml tests $(args)
+
+unit: ## one RTL block's bench: BLOCK=fetch SEED=3 WAVES=1
+	@tools/bootstrap test
+	@$(python) -m tb.unit
 
 lint: ## Verilator, Yosys, ruff, mypy, generated files
 	@tools/bootstrap test

@@ -21,7 +21,7 @@ from cocotb_bus.monitors import Monitor
 from sw.abi.registers import Iommu
 from tb.cosim import bound
 from tb.unit.iommu.reference import Memory, Tables
-from tb.unit.iommu.tlp import CPLD, LAST, MRD, Tlp, parse, refusal
+from tb.unit.tlp import CPLD, LAST, MRD, Tlp, parse, refusal
 
 PERIOD_NS = 4
 QUEUE_ID = 16

@@ -11,7 +11,7 @@ import cocotb
 from sw.abi.registers import Iommu
 from tb.unit.iommu.bench import Bench, Record, completion, context_inval, iotlb_inval
 from tb.unit.iommu.reference import GIB1, MIB2, PAGE, READ, WRITE, Refused, Tables, walk
-from tb.unit.iommu.tlp import CPL, CPLD, MRD, MWR, Tlp, read, refusal, write
+from tb.unit.tlp import CPL, CPLD, MRD, MWR, Tlp, read, refusal, write
 
 A, B = 0x0101, 0x0102
 HIT_CYCLES = 3

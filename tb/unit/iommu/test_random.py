@@ -14,7 +14,7 @@ import cocotb
 from sw.abi.registers import Iommu
 from tb.unit.iommu.bench import BeatMonitor, Bench, Record, Seen, completion, context_inval, iotlb_inval
 from tb.unit.iommu.reference import GIB1, MIB2, PAGE, READ, WRITE, Domain, Refused, walk
-from tb.unit.iommu.tlp import CPL, CPLD, MRD, MWR, Tlp, refusal
+from tb.unit.tlp import CPL, CPLD, MRD, MWR, Tlp, refusal
 
 SIDS = (0x0100, 0x0101, 0x0102, 0x0103, 0x0141, 0x0205, 0x0307)
 """0x0101 and 0x0141 share a context cache line; 0x0307 is on a bus without a root entry."""

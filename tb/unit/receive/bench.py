@@ -19,7 +19,7 @@ from cocotb.triggers import FallingEdge
 from sw.abi.registers import Mode, NicControl, ReceiveCompletion, RxDrop
 from tb.cosim import bound
 from tb.model.toeplitz import Toeplitz, flow_of
-from tb.unit.iommu.tlp import LAST, MWR, Tlp, parse
+from tb.unit.tlp import LAST, MWR, Tlp, parse
 from tb.unit.receive.memory import Memory
 
 BUS: Final = 1

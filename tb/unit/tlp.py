@@ -9,11 +9,16 @@ HALF = 1 << 64
 MASK32 = (1 << 32) - 1
 
 MRD, MWR, CPL, CPLD = "MRd", "MWr", "Cpl", "CplD"
+CFGRD, CFGWR, IORD, IOWR = "CfgRd0", "CfgWr0", "IORd", "IOWr"
+_CODES = {MRD: 0x00, MWR: 0x40, CPL: 0x0A, CPLD: 0x4A, CFGRD: 0x04, CFGWR: 0x44, IORD: 0x02, IOWR: 0x42}
 
 
 @dataclass(frozen=True)
 class Tlp:
-    """One TLP. `sid` is the requester of a request and the completer of a completion; sizes in bytes and DW."""
+    """One TLP. `sid` is the requester of a request and the completer of a completion; sizes in bytes and DW.
+
+    A configuration request has its target (bus, device, function) in address bits 31:16.
+    """
 
     kind: str
     sid: int = 0
@@ -31,14 +36,16 @@ class Tlp:
     byte_count: int = 0
     requester: int = 0
     lower: int = 0
+    poisoned: bool = False
 
     def words(self) -> list[int]:
         """Header and payload DWs as the stream carries them."""
-        request = self.kind in (MRD, MWR)
+        request = self.kind not in (CPL, CPLD)
         four = request and (self.long or self.address >= 1 << 32)
-        code = {MRD: 0x00, MWR: 0x40, CPL: 0x0A, CPLD: 0x4A}[self.kind] | (0x20 if four else 0)
+        code = _CODES[self.kind] | (0x20 if four else 0)
         length = 0 if self.kind == CPL else self.length & 0x3FF
-        words = [code << 24 | self.tc << 20 | (self.attr >> 2) << 18 | (self.attr & 3) << 12 | self.at << 10 | length]
+        words = [code << 24 | self.tc << 20 | (self.attr >> 2) << 18 | self.poisoned << 14 | (self.attr & 3) << 12
+                 | self.at << 10 | length]
         if request:
             words.append(self.sid << 16 | self.tag << 8 | self.last_be << 4 | self.first_be)
             words += [self.address >> 32] if four else []

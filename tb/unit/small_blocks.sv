@@ -1,0 +1,6 @@
+`default_nettype none
+/// Small blocks side by side in one model: each test has one to itself and drives its ports from Python.
+module small_blocks;
+  tlp_rx_bench u_tlp_rx ();
+endmodule
+`default_nettype wire
