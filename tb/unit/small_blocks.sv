@@ -2,5 +2,6 @@
 /// Small blocks side by side in one model: each test has one to itself and drives its ports from Python.
 module small_blocks;
   tlp_rx_bench u_tlp_rx ();
+  myr_tlp_tx u_tlp_tx ();
 endmodule
 `default_nettype wire

@@ -19,8 +19,8 @@ from cocotb.triggers import FallingEdge
 from sw.abi.registers import Mode, NicControl, ReceiveCompletion, RxDrop
 from tb.cosim import bound
 from tb.model.toeplitz import Toeplitz, flow_of
-from tb.unit.tlp import LAST, MWR, Tlp, parse
 from tb.unit.receive.memory import Memory
+from tb.unit.tlp import LAST, MWR, Tlp, parse
 
 BUS: Final = 1
 PAD: Final = 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import cocotb
@@ -196,7 +197,7 @@ def completions(read: Read, data: bytes, cuts: Sequence[int], completer: int = 0
     end = read.address + len(data)
     edges = [read.address, *cuts, end]
     tlps = []
-    for at, to in zip(edges, edges[1:], strict=False):
+    for at, to in pairwise(edges):
         skip = at & 3
         part = bytes(skip) + data[at - read.address : to - read.address]
         part = part.ljust(-(-len(part) // 4) * 4, b"\xee")

@@ -11,7 +11,7 @@ import cocotb
 
 from sw.abi.registers import Aperture
 from tb.unit.streams import PATTERNS
-from tb.unit.tlp import CFGRD, CFGWR, CPL, CPLD, IORD, IOWR, MRD, MWR, Tlp
+from tb.unit.tlp import CFGRD, CFGWR, CPL, IORD, IOWR, MRD, MWR, Tlp
 from tb.unit.tlp_rx.bench import TB, completions
 from tb.unit.tlp_rx.oracle import APERTURE, BAR2_BYTES, BAR4_BYTES, CA, CRS, RX_DOORBELLS, UR, Read
 
@@ -152,7 +152,9 @@ async def errors(dut: Any) -> None:
             bench.send([replace(parts[0], kind=CPL, data=b"", status=status, byte_count=4)])
             bench.send(parts[after:])  # the read has ended
             await bench.check()
-    for wrong in ({"tag": 10}, {"tag": 200}, {"tag": 9 + 16}, {"requester": 0x0200}, {"byte_count": 99}, {"lower": 1}):
+    wrongs: tuple[dict[str, Any], ...] = ({"tag": 10}, {"tag": 200}, {"tag": 9 + 16}, {"requester": 0x0200},
+                                          {"byte_count": 99}, {"lower": 1})
+    for wrong in wrongs:
         read = a_read(rng, 9, 100)
         read.address &= ~3
         part = completions(read, rng.randbytes(100), [])[0]
