@@ -3,5 +3,6 @@
 module small_blocks;
   tlp_rx_bench u_tlp_rx ();
   myr_tlp_tx u_tlp_tx ();
+  myr_dma_read u_dma_read ();
 endmodule
 `default_nettype wire

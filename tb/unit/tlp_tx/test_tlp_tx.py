@@ -139,6 +139,11 @@ async def traffic(dut: Any, idle: str, pressure: str) -> None:
     bench = await begin(dut, idle=idle, pressure=pressure)
     cocotb.start_soon(partner(bench, bench.random))
     for number in range(MIX):
-        (lambda: completion(bench), lambda: read(bench),
-         lambda: write(bench, bench.random.randint(1, MPS_DWS // 4), number % 256))[bench.random.randrange(3)]()
+        kind = bench.random.randrange(3)
+        if kind == 0:
+            completion(bench)
+        elif kind == 1:
+            read(bench)
+        else:
+            write(bench, bench.random.randint(1, MPS_DWS // 4), number)
     await bench.finish()
