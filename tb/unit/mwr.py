@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from cocotb_bus.drivers import ValidatedBusDriver
 from cocotb_bus.monitors import BusMonitor
 
 from tb.unit.packed import Packed
-from tb.unit.streams import PATTERNS, Cycles, cycle
+from tb.unit.streams import PATTERNS, Cycles, cycle, levels
 from tb.unit.tlp import MWR, Tlp
 
 HEADER: Final = Packed("rid:16 tag:8 addr:64 dws:10 first_be:4 last_be:4")
@@ -111,14 +110,10 @@ class MwrSink(BusMonitor):  # type: ignore[misc]
         self.bus.next.value = 0
         self.bus.done.value = 0
 
-    def _ready(self) -> Iterator[bool]:
-        for on, off in self._pattern:
-            yield from (True,) * on + (False,) * off
-
     async def _monitor_recv(self) -> None:
         header: int | None = None
         words: list[int] = []
-        ready = self._ready()
+        ready = levels(self._pattern)
         while True:
             await FallingEdge(self.clock)
             go = header is not None and next(ready)

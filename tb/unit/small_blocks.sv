@@ -6,5 +6,6 @@ module small_blocks;
   myr_dma_read u_dma_read ();
   fetch_bench u_fetch ();
   fetch_bench #(.PerEp(2), .BytesLog2(3), .Batch(myr_nic_pkg::RxFetchBatch), .IdxW(myr_nic_pkg::RxSlotIdxW)) u_rx_fetch ();
+  send_ring_bench u_send_ring ();
 endmodule
 `default_nettype wire

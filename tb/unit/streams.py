@@ -51,6 +51,12 @@ PATTERNS: Final[dict[str, Pattern]] = {"always": _always, "every_other": _every_
 """Idle patterns of a source, back-pressure patterns of a sink."""
 
 
+def levels(pattern: Cycles) -> Iterator[bool]:
+    """The pattern, cycle by cycle."""
+    for on, off in pattern:
+        yield from (True,) * on + (False,) * off
+
+
 def cycle() -> int:
     """Cycles since the start of simulation."""
     return int(get_sim_time("ns")) // PERIOD_NS
@@ -144,13 +150,9 @@ class StreamSink(BusMonitor):  # type: ignore[misc]
         super().__init__(dut, name, dut.clk_i, callback=callback or self.words.append)
         self.bus.ready.value = 0
 
-    def _ready(self) -> Iterator[bool]:
-        for on, off in self._pattern:
-            yield from (True,) * on + (False,) * off
-
     async def _monitor_recv(self) -> None:
         offer: tuple[int, int] | None = None
-        for ready in self._ready():
+        for ready in levels(self._pattern):
             await FallingEdge(self.clock)
             self.bus.ready.value = int(ready)
             await ReadOnly()

@@ -15,7 +15,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from sw.abi.registers import Mode, Refusal, Status
 from tb.unit.packed import Packed
-from tb.unit.streams import PATTERNS, Cycles, StreamSource, cycle, settle, start
+from tb.unit.streams import PATTERNS, StreamSource, cycle, levels, settle, start
 from tb.unit.windows.oracle import BUS, LARGE, SMALL, Ask, Table
 
 REQUEST: Final = Packed("fetch:1 rx:1 ep:6 mode:3 slot:5 first:1 index:16 addr:64 len:14 dest:21")
@@ -117,7 +117,6 @@ class TB:
         self.extras = 0
         self.epoch = 0
         self.counted = [0, 0]
-        self._mrd_ready: Cycles = PATTERNS[self.pressure](self.random)
         self._receiving: tuple[int, int, int, bool] | None = None
         self._answers: deque[Answer | None] = deque((None, None), 2)
         self._window = 0
@@ -149,7 +148,7 @@ class TB:
 
     async def _watch(self) -> None:
         dut = self.dut
-        ready = (value for on, off in self._mrd_ready for value in (True,) * on + (False,) * off)
+        ready = levels(PATTERNS[self.pressure](self.random))
         while True:
             await FallingEdge(dut.clk_i)
             now = cycle()

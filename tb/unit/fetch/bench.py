@@ -12,7 +12,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from sw.abi.registers import Mode, NicControl, Status
 from tb.unit.dma_read.bench import DONE, REQUEST, boundary
 from tb.unit.packed import Packed
-from tb.unit.streams import PATTERNS, cycle, cycles, settle, start
+from tb.unit.streams import PATTERNS, cycle, cycles, levels, settle, start
 
 CTRL: Final = Packed("enable:1 form:1 mode:3 send_log2:4 cq_log2:4")
 DOORBELL: Final = Packed("valid:1 ep:6 big:1 producer:16")
@@ -156,7 +156,7 @@ class TB:
     # ---- one cycle ---------------------------------------------------------------------------
     async def _run(self) -> None:
         dut, rng = self.dut, self.random
-        ready = (value for on, off in PATTERNS[self.pressure](rng) for value in (True,) * on + (False,) * off)
+        ready = levels(PATTERNS[self.pressure](rng))
         offered: int | None = None
         free = True
         picked: dict[int, Ring] = {}
