@@ -25,7 +25,7 @@ module myr_fifo #(
     /// Take it.
     input  wire logic             out_ready_i
 );
-  logic [Width-1:0] mem_q[Depth];
+  logic [Width-1:0] mem_q[1 << AddrW];
   logic [AddrW:0] wr_q, rd_q;
 
   assign in_ready_o  = (wr_q - rd_q) != (AddrW + 1)'(Depth);

@@ -1,0 +1,1 @@
+"""Block benches of arbiters, FIFO and TLP merge."""
