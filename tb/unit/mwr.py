@@ -46,7 +46,7 @@ class Write:
 
 def a_write(rng: random.Random, dws: int, tag: int, *, above_4g: bool) -> Write:
     """A write with any requester, address and payload."""
-    address = rng.getrandbits(30) << 2 | (rng.randrange(1, 1 << 16) << 32 if above_4g else 0)
+    address = rng.getrandbits(30) << 2 | (rng.choice((1, rng.randrange(1, 1 << 16))) << 32 if above_4g else 0)
     return Write(rng.getrandbits(16), tag, address, rng.randbytes(4 * dws), rng.choice((15, 14, 12)),
                  rng.choice((15, 7, 3)) if dws > 1 else 0)
 

@@ -216,7 +216,11 @@ class TB:
         room = ring.size - (ring.producer - ring.consumer)
         more = rng.randint(0, min(room, self.to_send[ring.number]))
         new = ring.producer + more
-        if rng.random() < self.hostile:
+        hostile = rng.random() < self.hostile
+        if not self.to_send[ring.number] and not hostile:
+            # the last doorbell has been rung: what is left to fetch must come without another
+            return False
+        if hostile:
             new = ring.fetched + ring.size + rng.randint(1, INDEX - ring.size - 1)
         per = self.geometry.per_endpoint
         dut.doorbell_i.value = DOORBELL.pack(valid=1, ep=ring.number // per, big=ring.number % per, producer=new % INDEX)

@@ -39,7 +39,8 @@ class Guest:
     consumer: int = 0
     fetched: int = 0
     halted: bool = False
-    frames: deque[tuple[int, Frame]] = field(default_factory=deque)
+    frames: deque[tuple[int, Frame, int]] = field(default_factory=deque)
+    """Of each chain: its head, how it must end, its descriptors."""
 
     def room(self) -> int:
         return (1 << self.log2) - (self.producer - self.consumer)
@@ -86,7 +87,7 @@ class TB:
 
     # ---- guests -----------------------------------------------------------------------------
     def expect(self, guest: Guest, chain: Chain) -> None:
-        guest.frames.append((guest.producer, execute(chain, guest.producer, guest.mode)))
+        guest.frames.append((guest.producer, execute(chain, guest.producer, guest.mode), len(chain)))
         guest.producer += len(chain)
 
     def _slot_words(self, guest: Guest, index: int, slot: bytes, pio: int) -> list[int]:
@@ -134,7 +135,8 @@ class TB:
     def fail(self, guest: Guest, part: Chain) -> None:
         """The first descriptors of a chain arrive, then the fetch fails."""
         self._store(guest, [(guest.producer + at, slot) for at, slot in enumerate(part)])
-        guest.frames.append((guest.producer, Frame(Status.FETCH_ERROR, guest.producer, halts=True)))
+        head = part[0].count if part and isinstance(part[0], Descriptor) else 1
+        guest.frames.append((guest.producer, Frame(Status.FETCH_ERROR, guest.producer, halts=True), head))
         self.words.append((0, None, guest.endpoint | 1 << 16))
 
     @property
@@ -199,11 +201,14 @@ class TB:
             guest = self.guests[endpoint]
             consumer = int(dut.finish_consumer_o.value)
             assert self._frame is None and consumer == guest.consumer % INDEX, f"cycle {cycle()}: {guest} goes on at {consumer}"
+            # a chain that is put back is worth a look when all of it is there
+            need = 1 if value["close"] else guest.frames[0][2]
+            assert int(dut.finish_need_o.value) == need, f"cycle {cycle()}: {guest} is looked at again with another need than {need}"
 
     def _begin(self, endpoint: int) -> None:
         dut, guest = self.dut, self.guests[endpoint]
         assert guest.frames and not guest.halted, f"cycle {cycle()}: endpoint {endpoint} has no chain"
-        head, expected = guest.frames.popleft()
+        head, expected, _ = guest.frames.popleft()
         slot = int(dut.slot_i.value)
         assert self._free, f"cycle {cycle()}: a frame slot that is not free"
         self._free = False
