@@ -15,7 +15,7 @@ RUNS = [(name, test, seed) for name, block in BLOCKS.items() for test, seeds in 
         for seed in range(1, seeds + 1)]
 
 
-@pytest.mark.parametrize(("name", "test", "seed"), RUNS)
+@pytest.mark.parametrize(("name", "test", "seed"), RUNS, ids=[".".join(map(str, run)) for run in RUNS])
 def test_block(name: str, test: str, seed: int) -> None:
     """Every test of `tb/unit/<name>/<test>.py` passes."""
     block = BLOCKS[name]
