@@ -1,6 +1,6 @@
 # Each verb calls one Python entry point. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: sim waves timeline tap test unit lint bench regs clean help
+.PHONY: sim waves timeline tap test unit mutants lint bench regs clean help
 python := .venv/bin/python
 
 # a suite, or one of its tests, is a regression; else it is one run of guests
@@ -30,6 +30,10 @@ test: ## all tests: args="-k name" narrows them
 unit: ## one RTL block's bench: BLOCK=fetch SEED=3 WAVES=1
 	@tools/bootstrap test
 	@$(python) -m tb.unit
+
+mutants: ## bugs planted in the RTL one at a time: all must be found; ONLY=name,name JOBS=2
+	@tools/bootstrap test
+	@$(python) -m tests.mutants
 
 lint: ## Verilator, Yosys, ruff, mypy, generated files
 	@tools/bootstrap test

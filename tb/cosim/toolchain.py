@@ -24,7 +24,9 @@ from typing import Final
 
 from cocotb_tools import config as cocotb_config
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tb.cosim import plant
+
+ROOT: Final = plant.ROOT
 MODELS: Final = ROOT / "build/models"
 COSIM: Final = ROOT / "tb/cosim"
 KEPT_MODELS: Final = 24
@@ -103,21 +105,18 @@ class Recipe:
 
 
 def rtl_sources(*folders: str) -> list[Path]:
-    """The RTL in compilation order: `rtl/files.f` when it exists, else packages first. `folders` restrict it."""
-    listed = ROOT / "rtl/files.f"
-    if listed.is_file():
-        lines = (line.split("#")[0].strip() for line in listed.read_text().splitlines())
-        files = [ROOT / "rtl" / line for line in lines if line]
-    else:
-        found = sorted((ROOT / "rtl").rglob("*.sv"))
-        # common before blocks; a block's package may import the generated ones
-        order = ("generated", "common")
-        packages = [f for f in found if f.stem.endswith("_pkg")]
-        packages.sort(key=lambda f: next((i for i, part in enumerate(order) if part in f.parts), len(order)))
-        files = packages + [f for f in found if not f.stem.endswith("_pkg")]
-    if missing := [str(f.relative_to(ROOT)) for f in files if not f.is_file()]:
-        raise ToolchainError(f"rtl/files.f names files that do not exist: {', '.join(missing)}")
-    wanted = [ROOT / "rtl" / folder for folder in folders]
+    """The RTL in compilation order, packages first; with a bug in it if PLANT names one. `folders` restrict it."""
+    try:
+        root = plant.rtl_root()
+    except plant.PlantError as error:
+        raise ToolchainError(str(error)) from error
+    found = sorted(root.rglob("*.sv"))
+    # common before blocks; a block's package may import the generated ones
+    order = ("generated", "common")
+    packages = [f for f in found if f.stem.endswith("_pkg")]
+    packages.sort(key=lambda f: next((i for i, part in enumerate(order) if part in f.parts), len(order)))
+    files = packages + [f for f in found if not f.stem.endswith("_pkg")]
+    wanted = [root / folder for folder in folders]
     return [f for f in files if not wanted or any(f.is_relative_to(folder) for folder in wanted)]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tb.cosim.plant import results_root
 from tb.cosim.run import RunResult, run_block
 from tb.cosim.toolchain import ROOT, Model, Recipe, Variant, block, rtl_sources
 
@@ -39,7 +40,7 @@ class Block:
 
     def run(self, model: Model, test: str, seed: int) -> RunResult:
         """Run one cocotb module; its files go to `build/unit/<block>/<test>-<seed>/`."""
-        return run_block(model, f"tb.unit.{self.name}.{test}", ROOT / f"build/unit/{self.name}/{test}-{seed}", seed=seed)
+        return run_block(model, f"tb.unit.{self.name}.{test}", results_root() / f"unit/{self.name}/{test}-{seed}", seed=seed)
 
 
 def read_blocks(path: Path = LIST) -> dict[str, Block]:

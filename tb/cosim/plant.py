@@ -1,0 +1,72 @@
+"""Planted bugs: the RTL with one of the patches of `tests/mutants`, for tests of the tests and for practice.
+
+`PLANT=name` in the environment builds every simulator from that RTL.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PATCHES: Final = ROOT / "tests/mutants"
+_PLANTED: Final = ROOT / "build/planted"
+
+
+class PlantError(RuntimeError):
+    """There is no such bug, or its patch does not apply; the message says which."""
+
+
+def rtl_root() -> Path:
+    """Folder of the RTL that simulators are built from: `rtl`, or a copy with the bug that PLANT names.
+
+    Raises `PlantError`.
+    """
+    name = os.environ.get("PLANT", "")
+    return _planted(name) if name else ROOT / "rtl"
+
+
+def results_root() -> Path:
+    """Folder for what runs leave behind: `build`, or one beside it for each bug, so that they can run side by side."""
+    name = os.environ.get("PLANT", "")
+    return _PLANTED / "runs" / name if name else ROOT / "build"
+
+
+def _planted(name: str) -> Path:
+    patch = PATCHES / f"{name}.patch"
+    if not patch.is_file():
+        known = ", ".join(sorted(path.stem for path in PATCHES.glob("*.patch")))
+        raise PlantError(f"PLANT={name}: must be one of {known}")
+    # one copy for each state of the RTL: a path is part of a model's content
+    digest = hashlib.sha256(patch.read_bytes())
+    for file in sorted((ROOT / "rtl").rglob("*")):
+        if file.is_file():
+            digest.update(file.read_bytes())
+    folder = _PLANTED / f"{name}-{digest.hexdigest()[:12]}"
+    _PLANTED.mkdir(parents=True, exist_ok=True)
+    with (_PLANTED / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(ROOT / "rtl", folder / "rtl", ignore=shutil.ignore_patterns("__pycache__"))
+            _apply(patch, folder)
+            (folder / "complete").touch()
+    return folder / "rtl"
+
+
+def _apply(patch: Path, folder: Path) -> None:
+    # inside a repository git would look for the paths from its root on
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(_PLANTED)}
+    try:
+        done = subprocess.run(
+            ["git", "apply", str(patch)], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise PlantError("git is missing: apt-get install git") from None
+    if done.returncode != 0:
+        raise PlantError(f"{patch}: {done.stderr.strip()}")

@@ -1,0 +1,48 @@
+"""A sample of the planted bugs is found; the list says what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.campaign import Mutant, MutantError, Verdict, read_mutants, run
+
+SAMPLE = ("window_endpoint", "msix_mask", "fetch_wrap")
+
+
+def named(name: str) -> Mutant:
+    return next(mutant for mutant in read_mutants() if mutant.name == name)
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_planted_bug_is_found_and_its_block_is_named(name: str) -> None:
+    outcome = run(named(name))
+    assert outcome.verdict is Verdict.CAUGHT, f"{outcome.said}; log {outcome.log}; again: {outcome.mutant.command}"
+
+
+def test_there_are_twenty_in_different_modules() -> None:
+    mutants = read_mutants()
+    assert len(mutants) >= 20
+    assert len({mutant.module for mutant in mutants}) >= 20
+    for mutant in mutants:
+        touched = [line for line in mutant.patch.read_text().splitlines() if line.startswith("+++ ")]
+        assert [Path(line).stem for line in touched] == [mutant.module], "each patch is of the module that it names"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('bug = "b"\n', "", r"\[runt_limit\] needs bug, a string"),
+        ('bug = "b"\n', 'bug = "b"\nblock = "x"\n', r"\[runt_limit\] has block: only bug, module, test, message are known"),
+        ("[runt_limit]", "[no_such]", r"\[no_such\] has no no_such.patch"),
+        ("", "", "no entry for arm_behind, "),
+        ("[runt_limit]", "[runt_limit", "line 1"),
+    ],
+)
+def test_a_bad_list_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:
+    path = tmp_path / "mutants.toml"
+    path.write_text('[runt_limit]\nbug = "b"\nmodule = "m"\ntest = "t"\nmessage = "x"\n'.replace(old, new))
+    with pytest.raises(MutantError, match=f"mutants.toml: .*{told}"):
+        read_mutants(path)
+
