@@ -37,6 +37,8 @@ struct HostConfig {
     uint32_t random_split;
     // the far end of the line stops for the NIC's pause frames
     uint32_t peer_pause;
+    // the protocol checkers (tb/cosim/checkers) are on
+    uint32_t checkers;
 };
 
 }  // namespace myr

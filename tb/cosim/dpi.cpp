@@ -27,6 +27,9 @@ void* myr_host_attach(uint32_t id) {
     return host == registry().end() ? nullptr : host->second.get();
 }
 
+// Bit 0: the protocol checkers are on; bit 1: credits come back within a few hundred cycles.
+uint32_t myr_host_checks(void* host) { return self(host)->checks(); }
+
 // Returns 0 when no output changes.
 uint32_t myr_host_cycle(void* host, const uint32_t* in_words, uint32_t* out_words) {
     myr::HostIn in;

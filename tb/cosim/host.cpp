@@ -78,6 +78,12 @@ const HostOut& Host::cycle(const HostIn& in) {
     return out_;
 }
 
+uint32_t Host::checks() const {
+    constexpr uint32_t kPrompt = 512;
+    const bool prompt = config_.starvation_permille == 0 && config_.credit_latency <= kPrompt;
+    return (config_.checkers != 0 ? 1U : 0U) | (prompt ? 2U : 0U);
+}
+
 void Host::wire_beat(uint64_t cycle, uint64_t data, uint32_t count, bool first, bool last) {
     const char* wrong = wire_.beat(cycle, data, count, first, last);
     if (wrong != nullptr) fail(std::string("wire: ") + wrong);

@@ -105,6 +105,8 @@ class Host {
     Wire& wire() { return wire_; }
     WireIn& wire_in() { return wire_in_; }
     const uint64_t& now() const { return now_; }
+    // For the protocol checkers, see myr_host_checks.
+    uint32_t checks() const;
     // The first rule that the hardware has broken, or empty.
     const std::string& error() const { return error_; }
     // For a person: what is under way and what waits for what. Valid until the next call.

