@@ -7,13 +7,14 @@ import subprocess
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from tb.cosim.toolchain import Model, build, checker_sources, rtl_sources, verilator_environment
 
 HERE: Final = Path(__file__).parent
-IDLE_CYCLES: Final = 32
+IDLE_CYCLES: Final = 128
 """As in checker_bench.sv."""
 LIMIT: Final = 16 << 32 | 256 << 20 | 8 << 12 | 4
 """Posted headers and data, non-posted headers and data (fc_t) that every case starts with."""
@@ -30,6 +31,7 @@ class Said:
     applied: dict[tuple[str, str], int]
 
 
+@cache
 def model() -> Model:
     """The bench, from the cache when nothing has changed."""
     shared = [file for file in rtl_sources() if file.stem in ("myr_pkg", "myr_abi_pkg", "myr_nic_pkg")]

@@ -57,7 +57,7 @@ module checker_bench
     input wire logic        judged,
     input wire logic        bad
 );
-  localparam int unsigned IdleCycles = 32;
+  localparam int unsigned IdleCycles = 128;
 
   logic [63:0] cycle_q;
   always_ff @(posedge clk) cycle_q <= rst ? '0 : cycle_q + 64'd1;

@@ -40,10 +40,10 @@ module myr_check_completion
   request_t    tags[256];
   head_t       shown;      // for messages
   request_t    answered;   // likewise
-  logic [12:0] count, bytes, gone;
+  logic [12:0] count, bytes;
   logic [7:0]  tag;
   logic [2:0]  status;
-  logic        known;
+  logic        ahead;    // the completion is that of a later piece
 
   task automatic check(input rule_e rule, input logic ok);
     counts[rule] += 1;
@@ -72,31 +72,35 @@ module myr_check_completion
     end
   endtask
 
+  task automatic returned();
+    check(RuleCplLower, shown.dw[2][6:0] == answered.address[6:0]);
+    bytes = {length(shown.dw[0]), 2'b00} - {11'd0, answered.address[1:0]};
+    check(RuleCplData, {length(shown.dw[0]), 2'b00} < {11'd0, answered.address[1:0]} + answered.left + 13'd4);
+    tags[tag].busy = bytes < answered.left;
+    if (tags[tag].busy) begin
+      check(RuleCplRcb, 13'(answered.address + bytes) % Rcb == 13'd0);
+      tags[tag].address = answered.address + bytes;
+      tags[tag].left    = answered.left - bytes;
+    end
+  endtask
+
   task automatic came();
     shown    = completion_i;
     tag      = shown.dw[2][15:8];
     answered = tags[tag];
     status   = shown.dw[1][15:13];
     count    = {shown.dw[1][11:0] == 12'd0, shown.dw[1][11:0]};
-    known    = answered.busy && answered.id == shown.dw[2][31:16];
-    check(RuleCplRequest, known);
-    if (known) begin
-      if (status == CplSc) check(RuleCplKind, shown.dw[0][30] == !answered.write);
-      // a later piece of the same request has the lower address that belongs to its smaller count
-      gone = answered.left - count;
-      if (answered.read && status == CplSc)
-        check(RuleCplOrder, !(count < answered.left && shown.dw[2][6:0] == 7'(answered.address + gone)));
+    check(RuleCplRequest, answered.busy && answered.id == shown.dw[2][31:16]);
+    if (!answered.busy || answered.id != shown.dw[2][31:16]) return;
+    if (status == CplSc) check(RuleCplKind, shown.dw[0][30] == !answered.write);
+    // a later piece of the same request has the lower address that belongs to its smaller count
+    ahead = answered.read && status == CplSc && count < answered.left
+            && shown.dw[2][6:0] == 7'(answered.address + answered.left - count);
+    check(RuleCplOrder, !ahead);
+    if (!ahead) begin
       check(RuleCplCount, count == answered.left);
-      if (status == CplSc && shown.dw[0][30]) begin
-        check(RuleCplLower, shown.dw[2][6:0] == answered.address[6:0]);
-        bytes = {length(shown.dw[0]), 2'b00} - {11'd0, answered.address[1:0]};
-        check(RuleCplData, {length(shown.dw[0]), 2'b00} < {11'd0, answered.address[1:0]} + answered.left + 13'd4);
-        if (bytes < answered.left) begin
-          check(RuleCplRcb, 13'(answered.address + bytes) % Rcb == 13'd0);
-          tags[tag].address = answered.address + bytes;
-          tags[tag].left    = answered.left - bytes;
-        end else tags[tag].busy = 1'b0;
-      end else tags[tag].busy = 1'b0;
+      tags[tag].busy = 1'b0;
+      if (status == CplSc && shown.dw[0][30]) returned();
     end
   endtask
 

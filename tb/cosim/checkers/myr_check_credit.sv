@@ -42,9 +42,8 @@ module myr_check_credit
   task automatic check(input rule_e rule, input logic ok);
     counts[rule] += 1;
     if (!ok)
-      $error({"[myr_check_credit] cycle %0d %s: %s: posted headers used %0d of %0d, data %0d of %0d;",
-              " non-posted headers %0d of %0d, data %0d of %0d; DW 0 %08x"}, cycle_i, Stream, rule_line(rule),
-             used.ph, limit_i.ph, used.pd, limit_i.pd, used.nph, limit_i.nph, used.npd, limit_i.npd, beat_i.data[31:0]);
+      $error("[myr_check_credit] cycle %0d %s: %s: used of granted: PH %0d of %0d, PD %0d of %0d, NPH %0d of %0d, NPD %0d of %0d; DW 0 %08x",
+             cycle_i, Stream, rule_line(rule), used.ph, limit_i.ph, used.pd, limit_i.pd, used.nph, limit_i.nph, used.npd, limit_i.npd, beat_i.data[31:0]);
   endtask
 
   // free now, not more than at first: then no counter has run over
@@ -80,8 +79,8 @@ module myr_check_credit
     if (enable_i) begin
       idle = moved_i ? 0 : idle + 1;
       if (moved_i && !rst_i) begin
-        if (!open && !is_completion(beat_i.data[31:0])) start();
         if (!open && started) check(RuleFcGrant, not_above(beyond(limit_i, used), first));
+        if (!open && !is_completion(beat_i.data[31:0])) start();
         open = !beat_i.last;
       end
       if (idle == IdleCycles && started && !open && prompt_i) check(RuleFcLeak, beyond(limit_i, used) == first);

@@ -85,7 +85,7 @@ module myr_check_tlp
     end
     if (is_config(dw[0])) begin
       check(RuleTlpCfg, length(dw[0]) == 11'd1 && dw[1][7:4] == 4'd0 && dw[2][15:12] == 4'd0 && dw[2][1:0] == 2'd0);
-      check(RuleTlpId, dw[1][31:16] == 16'd0);
+      if (!Upstream) check(RuleTlpId, dw[1][31:16] == 16'd0);
     end
   endtask
 
