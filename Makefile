@@ -43,9 +43,10 @@ bench: ## the figures: build/bench/summary.json; MODES=1: the five ways of shari
 	@tools/bootstrap regress
 	@$(python) -m tb.bench $(args)
 
-regs: ## generate everything that comes from rtl/regs/myrmidon.rdl
+regs: ## generate everything that comes from rtl/regs/myrmidon.rdl and tb/cosim/checkers/rules.toml
 	@tools/bootstrap test
 	@$(python) rtl/regs/generate.py
+	@$(python) -m tb.cosim.checkers.generate
 
 clean: ## remove build/ (the environment .venv stays)
 	@rm -rf build

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tb.cosim.toolchain import ROOT, rtl_sources, verilator_command, verilator_environment
+from tb.cosim.toolchain import ROOT, checker_sources, rtl_sources, verilator_command, verilator_environment
 
 TOPS: Final = ("myr_nic", "myr_iommu")
 PYTHON: Final = ("hypervisor_model", "rtl/regs", "sw", "tb", "tests", "tools")
@@ -34,6 +34,16 @@ def verilator(top: str) -> str | None:
     waivers = [str(WAIVERS)] if WAIVERS.is_file() else []
     return run([*verilator_command(), "--lint-only", "-Wall", "--timing", "--top-module", top, *waivers,
                 *map(str, rtl_sources())], verilator_environment())
+
+
+def checkers() -> str | None:
+    """Each protocol checker by itself; `myr_checkers` only joins them to the machine's signals."""
+    waivers = [str(WAIVERS)] if WAIVERS.is_file() else []
+    files = [file for file in checker_sources() if file.stem != "myr_checkers"]
+    found = [run([*verilator_command(), "--lint-only", "-Wall", "--timing", "--top-module", file.stem, *waivers,
+                  *map(str, [*(f for f in rtl_sources() if f.stem.endswith("_pkg")), *files])], verilator_environment())
+             for file in files if not file.stem.endswith("_pkg")]
+    return "\n".join(said for said in found if said is not None) or None
 
 
 def yosys(top: str) -> str | None:
@@ -59,10 +69,12 @@ def main() -> int:
     for top in TOPS:
         checks += [(f"verilator {top}", partial(verilator, top)), (f"yosys {top}", partial(yosys, top))]
     checks += [
+        ("verilator checkers", checkers),
         ("ruff", lambda: python("ruff", "check")),
         ("mypy", lambda: python("mypy", "--strict")),
         ("generated files", lambda: run([sys.executable, "rtl/regs/generate.py", "--check"])),
         ("testplan", lambda: run([sys.executable, "-m", "tb.regress.testplan", "--check"])),
+        ("checkers' rules", lambda: run([sys.executable, "-m", "tb.cosim.checkers.generate", "--check"])),
     ]
     summary: dict[str, bool] = {}
     for name, check in checks:

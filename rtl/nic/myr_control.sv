@@ -81,7 +81,7 @@ module myr_control
   assign reg_write_o = head.posted;
   assign cpl_o       = cpl_q;
   assign cpl_valid_o = state_q == StCpl;
-  assign np_data_o   = head.cfg_write;
+  assign np_data_o   = np_done_o && head.cfg_write;
 
   always_comb begin
     state_d       = state_q;

@@ -21,16 +21,18 @@ from tb.bench import figures, modes, verification
 from tb.bench.bounds import frame_rate, receive_rate, wire_gbps
 from tb.bench.cases import (
     CASE_VARIABLE,
-    CASES,
+    CHECKED,
     DUPLEX_1514_4G,
     GUEST_TO_GUEST,
     IDLE,
     LATENCY,
+    RECEIVE_CASES,
     RESULT,
     RX_60_8G,
     RX_1514_1G,
     RX_1514_8G,
     RX_9014_8G,
+    SEND_CASES,
     TX_60_1G,
     TX_60_4G,
     TX_60_8G,
@@ -38,6 +40,7 @@ from tb.bench.cases import (
     TX_1514_4G,
     TX_1514_8G,
     WIRE_TO_MEMORY,
+    Case,
     Measurement,
 )
 from tb.bench.figures import Row
@@ -46,6 +49,10 @@ from tb.cosim.toolchain import ROOT, Model, ToolchainError, build_machine
 from tb.sim import report
 
 FOLDER: Final = ROOT / "build/bench"
+CHECKER_ROUNDS: Final = 3
+"""Runs with and without the protocol checkers, in turn: the machine's other load falls on both."""
+CHECKER_BOUND: Final = 1.5
+"""What the checkers may cost at most, CPU time with them over CPU time without."""
 
 
 def rows(measured: dict[str, Measurement]) -> list[Row]:
@@ -146,15 +153,16 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
 def measure_cases(console: Console, model: Model) -> list[Row] | None:
     """Run every case and print the figures; None when one failed."""
     measured: dict[str, Measurement] = {}
-    for name in CASES:
-        found = run_job(console, model, "tb.bench.rtl_job", name, CASE_VARIABLE, RESULT)
+    for case in (*SEND_CASES, *RECEIVE_CASES):
+        found = run_case(console, model, case)
         if found is None:
             return None
-        measured[name] = found
+        measured[case.name] = found
+    row = measure_checkers(console, model)
     verified = verification.rows(console)
-    if verified is None:
+    if row is None or verified is None:
         return None
-    result = rows(measured) + verified
+    result = [*rows(measured), row, *verified]
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("name", "value", "unit", "bound", "what bounds it"):
         number = column in ("value", "bound")
@@ -164,6 +172,27 @@ def measure_cases(console: Console, model: Model) -> list[Row] | None:
         shown.add_row(row.name, f"{row.value:,.2f}", row.unit, bound, row.note)
     console.print(shown)
     return result
+
+
+def measure_checkers(console: Console, model: Model) -> Row | None:
+    """What the protocol checkers cost, each case at its best; None when a run failed."""
+    ratios: dict[str, float] = {}
+    for checked, unchecked in CHECKED.items():
+        cpu_s: dict[str, list[float]] = {checked.name: [], unchecked.name: []}
+        for _ in range(CHECKER_ROUNDS):
+            for case in (checked, unchecked):
+                found = run_case(console, model, case)
+                if found is None:
+                    return None
+                cpu_s[case.name].append(found.cpu_s)
+        ratios[checked.name] = min(cpu_s[checked.name]) / min(cpu_s[unchecked.name])
+    return checker_row(ratios)
+
+
+def checker_row(ratios: Mapping[str, float]) -> Row:
+    """The worst case, with all of them named."""
+    note = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+    return Row("verif.ratio.checkers", max(ratios.values()), "", CHECKER_BOUND, f"CPU time on / off: {note}")
 
 
 def measure_modes(console: Console, model: Model, costs: CostTable) -> list[Row] | None:
@@ -178,6 +207,13 @@ def measure_modes(console: Console, model: Model, costs: CostTable) -> list[Row]
         console.print(table)
     version = Row("mode.costs.version", costs.version, "")
     return [version, *(row for of_mode in found.values() for row in of_mode)]
+
+
+def run_case(console: Console, model: Model, case: Case) -> Measurement | None:
+    """One simulation of a case; None when it failed."""
+    found = run_job(console, model, "tb.bench.rtl_job", case.name, CASE_VARIABLE, RESULT)
+    assert found is None or isinstance(found, Measurement)
+    return found
 
 
 def run_job(console: Console, model: Model, module: str, name: str, variable: str, result: str) -> Any:

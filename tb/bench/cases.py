@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
@@ -45,6 +45,8 @@ class Case:
     traffic: Traffic = Traffic.SEND
     spaced: bool = False
     """Each frame waits until the one before has completed and the machine is quiet."""
+    checkers: bool = True
+    """The protocol checkers are on."""
 
     @property
     def buffer_bytes(self) -> int:
@@ -98,4 +100,6 @@ SEND_CASES: Final = (IDLE, LATENCY, TX_1514_4G, TX_60_4G, TX_1514_1G, TX_1514_8G
 RECEIVE_CASES: Final = (
     RX_1514_1G, RX_1514_8G, RX_9014_8G, RX_60_8G, DUPLEX_1514_4G, WIRE_TO_MEMORY, GUEST_TO_GUEST,
 )  # fmt: skip
-CASES: Final = {case.name: case for case in (*SEND_CASES, *RECEIVE_CASES)}
+CHECKED: Final = {case: replace(case, name=f"{case.name}_unchecked", checkers=False) for case in (TX_1514_4G, DUPLEX_1514_4G)}
+"""Cases that tell what the protocol checkers cost, and the same without them."""
+CASES: Final = {case.name: case for case in (*SEND_CASES, *RECEIVE_CASES, *CHECKED.values())}

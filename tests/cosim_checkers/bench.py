@@ -59,7 +59,7 @@ def run(cycles: Iterable[Cycle], *, enable: bool = True) -> Said:
             assert "%Error" not in line, line
     applied = {
         (stream, rule): int(times)
-        for stream, rule, times in re.findall(r"^\[myr_check_\w+\] ([^:]+): (\S+) checked (\d+) times$", done.stdout, re.M)
+        for stream, rule, times in re.findall(r"^\[myr_check_\w+\] ([^:]+): (\S+) checked (\d+) times$", done.stdout, re.MULTILINE)
     }
     return Said(broken, applied)
 

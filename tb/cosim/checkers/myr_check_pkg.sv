@@ -17,9 +17,6 @@ package myr_check_pkg;
     logic [12:0] mrrs;
   } limits_t;
 
-  /// Which wire an ID names: devices' functions up to this one are endpoints.
-  localparam logic [7:0] LastFunction = 8'd64;
-
   /// How often each rule was applied.
   typedef longint unsigned counts_t[Rules];
 

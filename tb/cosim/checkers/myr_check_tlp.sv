@@ -31,6 +31,8 @@ module myr_check_tlp
 );
   // kind of a write in its tag, bits 7:6 (mwr_t)
   localparam logic [1:0] KindInterrupt = 2'd3;
+  // function 0 is the device's own, those up to this one are endpoints
+  localparam logic [7:0] LastFunction = 8'd64;
 
   /* verilator lint_off BLKSEQ */
   counts_t          counts;

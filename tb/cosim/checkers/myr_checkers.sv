@@ -82,6 +82,20 @@ module myr_checkers
   typedef logic [4+48-1:0] table_read_t;             // slot, address
   typedef logic [64:0] queue_t;                      // write, address
 
+  // without what is chosen when they are taken: a tag, a frame slot, a frame number
+  mrd_t     mrd;
+  dma_req_t read;
+  rx_job_t  job;
+  always_comb begin
+    mrd        = myr_top.u_nic.mrd;
+    mrd.tag    = '0;
+    read       = myr_top.u_nic.pay_req;
+    read.slot  = '0;
+    read.dest  = '0;
+    job        = myr_top.u_nic.job;
+    job.number = '0;
+  end
+
   myr_check_stream #(.T(tlp_beat_t), .Stream("nic.up")) u_str_nic_up (
       .clk_i, .rst_i, .enable_i, .cycle_i, .valid_i(myr_top.nic_tx_valid), .ready_i(myr_top.nic_tx_ready),
       .data_i(myr_top.nic_tx));
@@ -102,7 +116,7 @@ module myr_checkers
       .data_i(myr_top.nic_rx));
   myr_check_stream #(.T(mrd_t), .Stream("nic.mrd")) u_str_nic_mrd (
       .clk_i, .rst_i, .enable_i, .cycle_i, .valid_i(myr_top.u_nic.mrd_valid), .ready_i(myr_top.u_nic.mrd_ready),
-      .data_i(myr_top.u_nic.mrd));
+      .data_i(mrd));
   myr_check_stream #(.T(cpl_t), .Stream("nic.cpl")) u_str_nic_cpl (
       .clk_i, .rst_i, .enable_i, .cycle_i, .valid_i(myr_top.u_nic.cpl_valid), .ready_i(myr_top.u_nic.cpl_ready),
       .data_i(myr_top.u_nic.cpl));
@@ -129,7 +143,7 @@ module myr_checkers
       .data_i(myr_top.u_nic.rx_fetch));
   myr_check_stream #(.T(dma_req_t), .Stream("nic.read")) u_str_nic_read (
       .clk_i, .rst_i, .enable_i, .cycle_i, .valid_i(myr_top.u_nic.pay_valid), .ready_i(myr_top.u_nic.pay_ready),
-      .data_i(myr_top.u_nic.pay_req));
+      .data_i(read));
   myr_check_stream #(.T(chain_end_t), .Stream("nic.chain_end")) u_str_nic_chain_end (
       .clk_i, .rst_i, .enable_i, .cycle_i, .valid_i(myr_top.u_nic.chain_end_valid), .ready_i(myr_top.u_nic.chain_end_ready),
       .data_i(myr_top.u_nic.chain_end));
@@ -138,7 +152,7 @@ module myr_checkers
       .data_i({myr_top.u_nic.tx_slot, myr_top.u_nic.tx_len, myr_top.u_nic.tx_ep}));
   myr_check_stream #(.T(rx_job_t), .Stream("nic.sibling_job")) u_str_nic_sibling_job (
       .clk_i, .rst_i, .enable_i, .cycle_i, .valid_i(myr_top.u_nic.job_valid), .ready_i(myr_top.u_nic.job_ready),
-      .data_i(myr_top.u_nic.job));
+      .data_i(job));
   myr_check_stream #(.T(rx_job_t), .Stream("nic.wire_job")) u_str_nic_wire_job (
       .clk_i, .rst_i, .enable_i, .cycle_i, .valid_i(myr_top.u_nic.wire_job_valid), .ready_i(myr_top.u_nic.wire_job_ready),
       .data_i(myr_top.u_nic.wire_job));
