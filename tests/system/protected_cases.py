@@ -26,9 +26,9 @@ Case = Callable[[Line, int], Awaitable[list[Any]]]
 
 
 async def open_ports(platform: Line, seed: int, kinds: list[tuple[Mode, Form, int, bool]],
-                     buffers: int = 60) -> tuple[Host, list[Port]]:
+                     buffers: int = 60, max_payload: int = 128, max_read: int = 512) -> tuple[Host, list[Port]]:
     """Endpoints with so many buffers of each size."""
-    host = Host(platform, seed=seed)
+    host = Host(platform, seed=seed, max_payload=max_payload, max_read=max_read)
     await host.start()
     ports = [Port(host, 5 + 19 * n, mode, form, log2, 0xFFFE - n, large) for n, (mode, form, log2, large) in enumerate(kinds)]
     for port in ports:

@@ -267,8 +267,10 @@ def rate(beats: list[int], length: int) -> float:
 
 async def wrap(dut: SimHandleBase) -> None:
     """Sequence numbers over 2^16, in both rings; a descriptor of 2^16 - 64 indices ago is stale then, too."""
-    platform = RtlPlatform(dut, HostConfig(seed=seed(), mps=256, mrrs=4096))
-    host, (port,) = await open_ports(platform, seed(), [(Mode.VALIDATED, Form.FETCHED, 10, False)])
+    config = HostConfig(seed=seed(), mps=256, mrrs=4096)
+    platform = RtlPlatform(dut, config)
+    host, (port,) = await open_ports(platform, seed(), [(Mode.VALIDATED, Form.FETCHED, 10, False)], max_payload=config.mps,
+                                     max_read=config.mrrs)
     rng = random.Random(seed())
     port.store(port.data, 0, frame(STRANGER, port.mac, rng, 60))
     pieces = chain([(port.data.name + 5 * n, 5) for n in range(PIECES)])
