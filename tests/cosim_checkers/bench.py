@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tb.cosim.toolchain import Model, build, checker_sources, rtl_sources, verilator_environment
+from tb.cosim.toolchain import Model, build, checker_sources, recipe, rtl_sources, verilator_environment
 
 HERE: Final = Path(__file__).parent
 IDLE_CYCLES: Final = 128
@@ -36,7 +36,7 @@ def model() -> Model:
     """The bench, from the cache when nothing has changed."""
     shared = [file for file in rtl_sources() if file.stem in ("myr_pkg", "myr_abi_pkg", "myr_nic_pkg")]
     checkers = [file for file in checker_sources() if file.stem != "myr_checkers"]
-    return build("checkers", "checker_bench", [*shared, *checkers, HERE / "checker_bench.sv"], cpp=[HERE / "main.cpp"])
+    return build(recipe("checkers", "checker_bench", [*shared, *checkers, HERE / "checker_bench.sv"], cpp=[HERE / "main.cpp"]))
 
 
 def run(cycles: Iterable[Cycle], *, enable: bool = True) -> Said:
