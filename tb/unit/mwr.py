@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cocotb.triggers import FallingEdge, ReadOnly
-from cocotb_bus.drivers import ValidatedBusDriver
 from cocotb_bus.monitors import BusMonitor
 
 from tb.unit.packed import Packed
-from tb.unit.streams import PATTERNS, Cycles, cycle, levels
+from tb.unit.streams import PATTERNS, Cycles, PatternDriver, cycle, levels
 from tb.unit.tlp import MWR, Tlp
 
 HEADER: Final = Packed("rid:16 tag:8 addr:64 dws:10 first_be:4 last_be:4")
@@ -51,16 +50,14 @@ def a_write(rng: random.Random, dws: int, tag: int, *, above_4g: bool) -> Write:
                  rng.choice((15, 7, 3)) if dws > 1 else 0)
 
 
-class MwrSource(ValidatedBusDriver):  # type: ignore[misc]
+class MwrSource(PatternDriver):
     """Offers writes one after another; `pattern` makes idle cycles between them."""
 
     def __init__(self, dut: Any, name: str, pattern: Cycles | None = None) -> None:
         self._signals = {"header": "i", "valid": "valid_i", "data": "data_i", "next": "next_o", "done": "done_o"}
         self.done: list[tuple[int, Write]] = []
         """(cycle of `done`, write)."""
-        self._queued = 0
-        super().__init__(dut, name, dut.clk_i, valid_generator=pattern or PATTERNS["always"](random.Random(0)))
-        self.bus.valid.value = 0
+        super().__init__(dut, name, pattern)
 
     def queue(self, write: Write) -> None:
         self._queued += 1
@@ -71,13 +68,7 @@ class MwrSource(ValidatedBusDriver):  # type: ignore[misc]
         return len(self.done) == self._queued
 
     async def _driver_send(self, transaction: Write, sync: bool = True, **_: Any) -> None:
-        if sync:
-            await FallingEdge(self.clock)
-        if not self.on:
-            for _idle in range(self.off):
-                await FallingEdge(self.clock)
-            self._next_valids()
-        self.on -= 1
+        await self._idle_cycles(sync=sync)
         self.bus.header.value = transaction.header
         self.bus.valid.value = 1
         words = deque(transaction.words)

@@ -88,7 +88,26 @@ async def cycles(dut: Any, count: int) -> None:
         await FallingEdge(dut.clk_i)
 
 
-class StreamSource(ValidatedBusDriver):  # type: ignore[misc]
+class PatternDriver(ValidatedBusDriver):  # type: ignore[misc]
+    """Offers one transaction after another; `pattern` makes idle cycles between them."""
+
+    def __init__(self, dut: Any, name: str, pattern: Cycles | None = None) -> None:
+        self._queued = 0
+        super().__init__(dut, name, dut.clk_i, valid_generator=pattern or PATTERNS["always"](random.Random(0)))
+        self.bus.valid.value = 0
+
+    async def _idle_cycles(self, *, sync: bool) -> None:
+        """The cycles before the next transaction is offered."""
+        if sync:
+            await FallingEdge(self.clock)
+        if not self.on:
+            for _idle in range(self.off):
+                await FallingEdge(self.clock)
+            self._next_valids()
+        self.on -= 1
+
+
+class StreamSource(PatternDriver):
     """Offers each word until it is taken; `pattern` makes idle cycles between words."""
 
     def __init__(self, dut: Any, name: str, pattern: Cycles | None = None, *, ready: bool = True) -> None:
@@ -96,9 +115,7 @@ class StreamSource(ValidatedBusDriver):  # type: ignore[misc]
         self._has_ready = ready
         self.taken: list[tuple[int, int]] = []
         """(cycle in which it was taken, word)."""
-        self._queued = 0
-        super().__init__(dut, name, dut.clk_i, valid_generator=pattern or PATTERNS["always"](random.Random(0)))
-        self.bus.valid.value = 0
+        super().__init__(dut, name, pattern)
 
     def queue(self, words: Iterable[int]) -> None:
         for word in words:
@@ -111,13 +128,7 @@ class StreamSource(ValidatedBusDriver):  # type: ignore[misc]
         return len(self.taken) == self._queued
 
     async def _driver_send(self, transaction: int, sync: bool = True, **_: Any) -> None:
-        if sync:
-            await FallingEdge(self.clock)
-        if not self.on:
-            for _idle in range(self.off):
-                await FallingEdge(self.clock)
-            self._next_valids()
-        self.on -= 1
+        await self._idle_cycles(sync=sync)
         self.bus.data.value = transaction
         self.bus.valid.value = 1
         while True:
