@@ -22,18 +22,23 @@ class PlantError(RuntimeError):
     """There is no such bug, or its patch does not apply; the message says which."""
 
 
+def planted() -> str:
+    """The bug that PLANT names; empty: none."""
+    return os.environ.get("PLANT", "")
+
+
 def rtl_root() -> Path:
     """Folder of the RTL that simulators are built from: `rtl`, or a copy with the bug that PLANT names.
 
     Raises `PlantError`.
     """
-    name = os.environ.get("PLANT", "")
+    name = planted()
     return _planted(name) if name else ROOT / "rtl"
 
 
 def results_root() -> Path:
     """Folder for what runs leave behind: `build`, or one beside it for each bug, so that they can run side by side."""
-    name = os.environ.get("PLANT", "")
+    name = planted()
     return _PLANTED / "runs" / name if name else ROOT / "build"
 
 

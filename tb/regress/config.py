@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tb.cosim.plant import planted, results_root
 from tb.cosim.toolchain import Variant
 from tb.regress.suites import MAX_SEEDS, SUITES
 from tb.sim.config import MAX_SEED
@@ -37,7 +38,8 @@ class RegressConfig:
         seeds = f" SEEDS={self.seeds}" if self.seeds else ""
         seed = f" SEED={self.first_seed}" if self.first_seed != 1 or self.test else ""
         waves = " WAVES=1" if self.variant is Variant.WAVES else ""
-        return f"make sim {what}{seeds}{seed}{waves}"
+        plant = f"PLANT={planted()} " if planted() else ""
+        return f"{plant}make sim {what}{seeds}{seed}{waves}"
 
 
 def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> RegressConfig:
@@ -56,7 +58,7 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
     parser.add_argument("--jobs", metavar="N", help=f"simulations at a time (JOBS; {cores}, the cores)")
     parser.add_argument("--waves", metavar="0|1", help="1: each run leaves an FST (WAVES; 0)")
     parser.add_argument("--suites", metavar="FILE", type=Path, default=SUITES, help="(tests/suites.toml)")
-    parser.add_argument("--folder", metavar="DIR", type=Path, default=Path("build/regress"), help="(build/regress)")
+    parser.add_argument("--folder", metavar="DIR", type=Path, default=results_root() / "regress", help="(build/regress)")
     options = vars(parser.parse_args(argv))
 
     def value(name: str) -> str:

@@ -20,6 +20,7 @@ from typing import Final
 
 from tb.cosim import record
 from tb.cosim.bound import BOUND
+from tb.cosim.plant import planted
 from tb.cosim.run import Recording, read_results, run_model
 from tb.cosim.toolchain import ROOT, Model, ToolchainError, Variant, build
 from tb.regress import models
@@ -50,6 +51,8 @@ def run(spec: RunSpec, folder: Path) -> RunResult:
 
     Raises `SpecError` when the sources are not those of the description, `ToolchainError` when they do not build.
     """
+    if spec.plant != planted():
+        raise SpecError(f"{spec.name}: it is of the RTL with PLANT={spec.plant}, and PLANT={planted()} is set")
     made_of = models.recipe(spec.model, spec.variant)
     if (content := made_of.content()) != spec.model_hash:
         raise SpecError(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tb.cosim.plant import planted
 from tb.cosim.toolchain import build
 from tb.regress import models, one, report, runner, suites, testplan
 from tb.regress.config import RegressConfig
@@ -41,6 +42,7 @@ def describe(config: RegressConfig, known: Suites, plan: Plan) -> list[RunSpec]:
                 variant=config.variant,
                 model_hash=hashes[test.model],
                 points=points,
+                plant=planted(),
             )
             specs.append((turn, spec))
     # a suite cut short has seen every test

@@ -37,6 +37,8 @@ class RunSpec:
     """Content of the model: sources, flags, tool versions."""
     points: tuple[str, ...] = ()
     """Points of the testplan that the test belongs to."""
+    plant: str = ""
+    """Bug that is planted in the RTL (`tb.cosim.plant`); empty: none."""
 
     @property
     def name(self) -> str:
@@ -47,7 +49,8 @@ class RunSpec:
     def repeat(self) -> str:
         """The command that repeats this run."""
         waves = " WAVES=1" if self.variant is Variant.WAVES else ""
-        return f"make sim TEST={self.test} SEED={self.seed}{waves}"
+        plant = f"PLANT={self.plant} " if self.plant else ""
+        return f"{plant}make sim TEST={self.test} SEED={self.seed}{waves}"
 
     def write(self, path: Path) -> None:
         """Leave the description as a file."""
@@ -64,7 +67,7 @@ class RunSpec:
         for name in ("seed", "bound_us"):
             if type(values[name]) is not int or values[name] < 0:
                 raise SpecError(f"{path}: {name} {values[name]!r}: must be a whole number, 0 or more")
-        for name in ("test", "module", "model", "model_hash"):
+        for name in ("test", "module", "model", "model_hash", "plant"):
             if not isinstance(values[name], str):
                 raise SpecError(f"{path}: {name} {values[name]!r}: must be a text")
         if not isinstance(values["job"], dict):

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tb.sim import report
 from tests.mutants.campaign import LOGS, Mutant, MutantError, Outcome, Verdict, read_mutants, run
 
 SUMMARY: Final = LOGS / "summary.json"
@@ -21,7 +21,7 @@ _MAX_JOBS: Final = 64
 
 
 def main() -> int:
-    console = Console()
+    console = report.console()
     try:
         mutants = _chosen(read_mutants(), os.environ.get("ONLY", ""))
         jobs = _jobs(os.environ.get("JOBS", "2"))
@@ -68,13 +68,13 @@ def _table(outcomes: list[Outcome]) -> Table:
         table.add_column(name, overflow="fold")
     for outcome in outcomes:
         mutant = outcome.mutant
-        table.add_row(*map(escape, (mutant.module, mutant.bug, mutant.test, outcome.verdict, outcome.said)))
+        table.add_row(*map(escape, (mutant.module, mutant.bug, mutant.test.name, outcome.verdict, outcome.said)))
     return table
 
 
 def _write(path: Path, outcomes: list[Outcome], *, ok: bool) -> None:
     entries = [
-        {"name": o.mutant.name, "module": o.mutant.module, "bug": o.mutant.bug, "test": o.mutant.test,
+        {"name": o.mutant.name, "module": o.mutant.module, "bug": o.mutant.bug, "test": o.mutant.test.name,
          "verdict": o.verdict, "message": o.said}
         for o in outcomes
     ]  # fmt: skip

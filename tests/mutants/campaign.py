@@ -1,19 +1,27 @@
-"""Plant one bug, run the test that must find it, and look for the message that points to it."""
+"""Plant one bug, let a test of the regression find it, and look for the message that points to it."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tb.cosim.plant import PATCHES, ROOT
+from tb.regress import suites
+from tb.regress.report import SUMMARY
+from tb.regress.suites import SuiteTest
 
+SUITE: Final = "regress"
+"""What finds every bug: each is tried with a test of it, and the seeds that it runs."""
 LIST: Final = PATCHES / "mutants.toml"
 LOGS: Final = ROOT / "build/mutants"
 LIMIT_S: Final = 1800
@@ -46,10 +54,10 @@ class Mutant:
     """What is wrong, for people."""
     module: str
     """RTL module that is patched."""
-    test: str
-    """Arguments of pytest."""
+    test: SuiteTest
+    """Of the regression."""
     message: str
-    """Regular expression that the failure must match: it points to the right block."""
+    """Regular expression that the signature of a failure must match: it points to the right block."""
 
     @property
     def patch(self) -> Path:
@@ -68,7 +76,7 @@ class Outcome:
     mutant: Mutant
     verdict: Verdict
     said: str
-    """The line that matched, or the last lines of the test."""
+    """The signature that matched; else all signatures, or the last lines of what could not run."""
     log: Path
 
 
@@ -78,6 +86,7 @@ def read_mutants(path: Path = LIST) -> list[Mutant]:
         entries = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise MutantError(f"{path}: {error}") from error
+    tests = {test.name: test for test in suites.load().of(SUITE)}
     found = []
     for name, entry in entries.items():
         for field in _FIELDS:
@@ -85,7 +94,9 @@ def read_mutants(path: Path = LIST) -> list[Mutant]:
                 raise MutantError(f"{path}: [{name}] needs {field}, a string")
         if unknown := sorted(entry.keys() - set(_FIELDS)):
             raise MutantError(f"{path}: [{name}] has {', '.join(unknown)}: only {', '.join(_FIELDS)} are known")
-        mutant = Mutant(name, **entry)
+        if entry["test"] not in tests:
+            raise MutantError(f"{path}: [{name}] test {entry['test']}: it is not in the suite {SUITE} of {suites.SUITES}")
+        mutant = Mutant(name, entry["bug"], entry["module"], tests[entry["test"]], entry["message"])
         if not mutant.patch.is_file():
             raise MutantError(f"{path}: [{name}] has no {mutant.patch.name}")
         found.append(mutant)
@@ -95,31 +106,40 @@ def read_mutants(path: Path = LIST) -> list[Mutant]:
 
 
 def run(mutant: Mutant) -> Outcome:
-    """Plant it and run its test; what that prints stays in the log."""
+    """Plant it and run its test with the seeds of the regression; what that prints stays in the log."""
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{mutant.name}.log"
-    code, text = _test(mutant)
-    log.write_text(text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    match = next((line for line in lines if re.search(mutant.message, line)), None)
-    if code > 1 or "PlantError" in text or "build failed" in text:
-        return Outcome(mutant, Verdict.BROKEN, " ".join(lines[-3:]), log)
-    if code == 0:
-        return Outcome(mutant, Verdict.SURVIVED, lines[-1] if lines else "", log)
-    if match is None:
-        return Outcome(mutant, Verdict.SILENT, " ".join(lines[-3:]), log)
-    return Outcome(mutant, Verdict.CAUGHT, match, log)
+    with tempfile.TemporaryDirectory(dir=LOGS) as folder:
+        text = _regress(mutant, folder)
+        log.write_text(text)
+        summary = next(Path(folder).glob(f"*/{SUMMARY}"), None)
+        told = json.loads(summary.read_text()) if summary is not None else None
+    verdict, said = judge(mutant, told)
+    return Outcome(mutant, verdict, said or " ".join(text.split("\n")[-4:]).strip(), log)
 
 
-def _test(mutant: Mutant) -> tuple[int, str]:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.test.split()]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-    environment["PLANT"] = mutant.name
+def judge(mutant: Mutant, told: Mapping[str, Any] | None) -> tuple[Verdict, str]:
+    """What the summary of the regression says of it; None: nothing was run."""
+    if told is None:
+        return Verdict.BROKEN, ""
+    signatures = [entry["signature"] for entry in told["signatures"]]
+    if told["ok"]:
+        return Verdict.SURVIVED, f"{told['passed']} runs passed"
+    match = next((text for text in signatures if re.search(mutant.message, text)), None)
+    return (Verdict.SILENT, " | ".join(signatures)) if match is None else (Verdict.CAUGHT, match)
+
+
+def _regress(mutant: Mutant, folder: str) -> str:
+    command = [
+        sys.executable, "-m", "tb.regress", f"--test={mutant.test.name}", f"--seeds={mutant.test.seeds[SUITE]}", "--seed=1",
+        "--jobs=1", f"--folder={folder}",
+    ]  # fmt: skip
+    environment = {**os.environ, "PLANT": mutant.name, "SUITE": ""}
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             check=False, timeout=LIMIT_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        return 1, f"{error.stdout!r}\nno end in {LIMIT_S} s"
-    return done.returncode, done.stdout
+        return f"{error.stdout!r}\nno end in {LIMIT_S} s"
+    return done.stdout

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.mutants.campaign import Mutant, MutantError, Verdict, read_mutants, run
+from tests.mutants.campaign import Mutant, MutantError, Verdict, judge, read_mutants, run
 
 SAMPLE = ("window_endpoint", "msix_mask", "fetch_wrap")
 
@@ -34,6 +35,7 @@ def test_there_are_twenty_in_different_modules() -> None:
     ("old", "new", "told"),
     [
         ('bug = "b"\n', "", r"\[runt_limit\] needs bug, a string"),
+        ('test = "block_mac"', 'test = "mac"', r"\[runt_limit\] test mac: it is not in the suite regress"),
         ('bug = "b"\n', 'bug = "b"\nblock = "x"\n', r"\[runt_limit\] has block: only bug, module, test, message are known"),
         ("[runt_limit]", "[no_such]", r"\[no_such\] has no no_such.patch"),
         ("", "", "no entry for arm_behind, "),
@@ -42,7 +44,23 @@ def test_there_are_twenty_in_different_modules() -> None:
 )
 def test_a_bad_list_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:
     path = tmp_path / "mutants.toml"
-    path.write_text('[runt_limit]\nbug = "b"\nmodule = "m"\ntest = "t"\nmessage = "x"\n'.replace(old, new))
+    path.write_text('[runt_limit]\nbug = "b"\nmodule = "m"\ntest = "block_mac"\nmessage = "x"\n'.replace(old, new))
     with pytest.raises(MutantError, match=f"mutants.toml: .*{told}"):
         read_mutants(path)
 
+
+@pytest.mark.parametrize(
+    ("told", "verdict", "said"),
+    [
+        (None, Verdict.BROKEN, ""),
+        ({"ok": True, "passed": 2, "signatures": []}, Verdict.SURVIVED, "2 runs passed"),
+        ({"ok": False, "passed": 1, "signatures": [{"signature": "a: x"}, {"signature": "b: y"}]}, Verdict.SILENT, "a: x | b: y"),
+        (
+            {"ok": False, "passed": 1, "signatures": [{"signature": "a: x"}, {"signature": "tb.unit.mac.test_mac.lengths: # bytes"}]},
+            Verdict.CAUGHT,
+            "tb.unit.mac.test_mac.lengths: # bytes",
+        ),
+    ],
+)
+def test_only_a_failure_that_points_to_the_bug_counts(told: dict[str, Any] | None, verdict: Verdict, said: str) -> None:
+    assert judge(named("runt_limit"), told) == (verdict, said)

@@ -62,6 +62,14 @@ def test_options_win_over_the_environment() -> None:
     assert parse(["--test", "a"], {}).command == "make sim TEST=a SEED=1"
 
 
+def test_regressions_with_a_planted_bug_lie_beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse(["--suite", "smoke"], {}).folder == ROOT / "build/regress"
+    monkeypatch.setenv("PLANT", "fetch_wrap")
+    found = parse(["--suite", "smoke"], {})
+    assert found.folder == ROOT / "build/planted/runs/fetch_wrap/regress"
+    assert found.command == "PLANT=fetch_wrap make sim SUITE=smoke"
+
+
 @pytest.mark.parametrize(("environment", "words"), [
     ({}, "one of SUITE and TEST"),
     ({"SUITE": "a", "TEST": "b"}, "one of SUITE and TEST"),

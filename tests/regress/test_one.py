@@ -46,6 +46,12 @@ def test_a_description_says_everything(tmp_path: Path) -> None:
     assert told["records"] > 100 and told["frames"] > 10
 
 
+def test_a_run_of_other_rtl_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANT", "runt_limit")
+    with pytest.raises(SpecError, match=r"some-1: it is of the RTL with PLANT=, and PLANT=runt_limit is set"):
+        one.run(spec("mac"), tmp_path)
+
+
 def test_a_hung_machine_ends_at_its_bound_and_says_who_waits_for_what(tmp_path: Path) -> None:
     result = one.run(spec(bound_us=40), tmp_path)
     assert not result.passed and result.simulated_ns == 40_000

@@ -109,8 +109,15 @@ def test_progress_tells_failures_at_once(tmp_path: Path, terminal: bool) -> None
 SCRIPT = """
 import sys
 from pathlib import Path
-from tb.regress import __main__, one, regression
+from tb.regress import __main__, one, regression, runner
 from tests.regress import fakes
+
+class Watched(runner.LiveProgress):
+    def __call__(self, result, running):
+        super().__call__(result, running)
+        (Path(sys.argv[1]).parent / f"counted-{result.name}").touch()
+
+runner.LiveProgress = Watched
 one.run = fakes.run
 regression.build_all = lambda console, specs: None
 regression.describe = lambda *rest: [fakes.spec("fine"), fakes.spec("wrong"), *(fakes.spec("slow", n) for n in range(4))]
@@ -128,8 +135,8 @@ def test_an_interrupt_leaves_a_complete_report_and_no_process(tmp_path: Path, by
                                stdout=subprocess.PIPE, text=True)  # fmt: skip
     try:
         limit = time.monotonic() + WAIT_S
-        while len(list((tmp_path / "out").glob("*/runs/slow-*/started"))) < 2:
-            assert process.poll() is None and time.monotonic() < limit, "two slow runs did not start"
+        while len([*tmp_path.glob("out/*/runs/slow-*/started"), *tmp_path.glob("counted-*")]) < 4:
+            assert process.poll() is None and time.monotonic() < limit, "two quick runs did not end, or two slow ones did not start"
             time.sleep(0.1)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         process.send_signal(by)

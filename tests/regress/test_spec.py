@@ -15,10 +15,10 @@ from tests.regress import fakes
 
 def test_a_description_is_read_as_it_was_written(tmp_path: Path) -> None:
     spec = RunSpec("limits.chain", "tests.system.sim_limits", "machine", {"case": "chain", "n": [1, 2]}, 7, 900,
-                   Variant.WAVES, "abc", ("one", "two"))
+                   Variant.WAVES, "abc", ("one", "two"), "fetch_wrap")
     spec.write(tmp_path / "run.json")
     assert RunSpec.read(tmp_path / "run.json") == spec
-    assert spec.repeat == "make sim TEST=limits.chain SEED=7 WAVES=1"
+    assert spec.repeat == "PLANT=fetch_wrap make sim TEST=limits.chain SEED=7 WAVES=1"
     assert spec.name == "limits.chain-7"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tb.cosim.toolchain import build
+from tb.regress import suites
 from tb.unit.__main__ import parse
 from tb.unit.blocks import BlockError, read_blocks
 from tb.unit.models import BLOCKS
@@ -27,6 +28,12 @@ def test_every_bench_is_listed() -> None:
     """No cocotb module of `tb/unit` is forgotten."""
     found = {(file.parent.name, file.stem) for file in Path("tb/unit").glob("*/test_*.py")}
     assert found == {(name, test) for name, test, _ in RUNS}
+
+
+def test_every_bench_is_part_of_a_regression() -> None:
+    """`make sim SUITE=regress` runs them, too."""
+    in_suite = {test.module for test in suites.load().of("regress")}
+    assert {f"tb.unit.{name}.{test}" for name, test, _ in RUNS} <= in_suite
 
 
 @pytest.mark.parametrize(("environment", "word"), [
