@@ -28,6 +28,8 @@ SOURCE = ROOT / "rtl/regs/myrmidon.rdl"
 MAPS = ("aperture", "send_descriptor", "completion", "receive_buffer", "receive_completion", "dma_address", "trace_record",
         "nic_control", "iommu")
 REGBLOCKS = {"nic_control": "myr_nic_regs", "iommu": "myr_iommu_regs"}
+BACK_DOORS = {"nic_control": "u_nic.u_regs", "iommu": "u_iommu.u_regs"}
+"""Address maps whose register block the back door reaches, by its path in `myr_top`."""
 # The page shows one element of each array.
 DOC_PARAMETERS = {"nic_control": {"N_ENDPOINTS": 1, "N_WINDOWS": 1}, "iommu": {"N_FAULT_RECORDS": 1}}
 NOTICE = "Generated from rtl/regs/myrmidon.rdl by rtl/regs/generate.py; do not edit."
@@ -199,7 +201,8 @@ def register_table(tops: dict[str, AddrmapNode]) -> str:
             fields = ", ".join(
                 f"Field({field.inst_name!r}, {field.low}, {field.width}, {policy(field)!r},"
                 f" {field.get_property('reset') if isinstance(field.get_property('reset'), int) else None},"
-                f" volatile={bool(field.is_hw_writable or field.is_up_counter or field.get_property('singlepulse'))})"
+                f" volatile={bool(field.is_hw_writable or field.is_up_counter or field.get_property('singlepulse'))},"
+                f" stored={field.implements_storage and map_name in BACK_DOORS and _in_block(node)})"
                 for field in node.fields())
             rows.setdefault(owner, []).append(f"        Register({name!r}, 0x{address(node):X}, ({fields},)),")
         out += ["", f"{map_name.upper()} = Block(", f"    {map_name!r},", f"    0x{tops[map_name].size:X},", "    (", *rows.pop(""), "    ),", "    ("]
@@ -211,22 +214,30 @@ def register_table(tops: dict[str, AddrmapNode]) -> str:
 
 
 def peek_module(tops: dict[str, AddrmapNode]) -> str:
-    """A module that reads the two register blocks behind the bus: storage, wires and constants."""
+    """A module that reads and writes the two register blocks behind the bus: storage, wires and constants."""
     out = ["`default_nettype none", f"/// Back door into the register blocks, for verification. {NOTICE}",
-           "/// Bit 32 of what a function returns: there is such a register.", "module myr_regs_peek;"]
-    for map_name, path in (("nic_control", "u_nic.u_regs"), ("iommu", "u_iommu.u_regs")):
-        function = f"myr_peek_{map_name}"
-        out += [f'  export "DPI-C" function {function};', f"  function automatic longint unsigned {function}(input int unsigned address);",
-                "    unique case (address)"]
+           "/// Bit 32 of what a function returns: there is such a register. A task changes what is stored, with the next clock edge's results.",
+           "module myr_regs_peek;"]
+    for map_name, path in BACK_DOORS.items():
+        peek, poke = [], []
         for node in tops[map_name].descendants(unroll=True, in_post_order=False):
-            if not isinstance(node, RegNode) or any(isinstance(p, AddrmapNode) for p in _parents(node)):
+            if not isinstance(node, RegNode) or not _in_block(node):
                 continue
             where = ".".join([*(f"{p.inst_name}[{p.current_idx[0]}]" if p.is_array and p.current_idx else p.inst_name
                                 for p in reversed(_parents(node))), node.inst_name])
             parts = [_value(field, path, where) for field in node.fields()]
             value = " | ".join(part for part in parts if part) or "32'd0"
-            out.append(f"      32'h{node.absolute_address:X}: return {{31'd0, 1'b1, {value}}};")
-        out += ["      default: return '0;", "    endcase", "  endfunction"]
+            peek.append(f"      32'h{node.absolute_address:X}: return {{31'd0, 1'b1, {value}}};")
+            stores = [f"{_storage(field, path, where)} <= value[{field.high}:{field.low}];"
+                      for field in node.fields() if field.implements_storage]
+            if stores:
+                poke.append(f"      32'h{node.absolute_address:X}: begin {' '.join(stores)} end")
+        out += [f'  export "DPI-C" function myr_peek_{map_name};',
+                f"  function automatic longint unsigned myr_peek_{map_name}(input int unsigned address);",
+                "    unique case (address)", *peek, "      default: return '0;", "    endcase", "  endfunction",
+                f'  export "DPI-C" task myr_poke_{map_name};',
+                f"  task automatic myr_poke_{map_name}(input int unsigned address, input int unsigned value);",
+                "    unique case (address)", *poke, "      default: ;", "    endcase", "  endtask"]
     return "\n".join([*out, "endmodule", "`default_nettype wire", ""])
 
 
@@ -240,16 +251,26 @@ def _parents(node: Node) -> list[Node]:
     return found
 
 
+def _in_block(node: RegNode) -> bool:
+    """Whether it is in the register block itself: inner address maps are tables beside it."""
+    return not any(isinstance(parent, AddrmapNode) for parent in _parents(node))
+
+
 def _value(field: FieldNode, path: str, where: str) -> str:
     """SystemVerilog that yields a field in its place; nothing for a constant 0 and for what cannot be read."""
     if not field.is_sw_readable and not field.implements_storage:
         return ""
     if field.implements_storage:
-        return f"(32'({path}.field_storage.{where}.{field.inst_name}.value) << {field.low})"
+        return f"(32'({_storage(field, path, where)}) << {field.low})"
     if field.is_hw_writable:
         return f"(32'({path}.hwif_in.{where}.{field.inst_name}.next) << {field.low})"
     reset = field.get_property("reset")
     return f"32'h{reset << field.low:X}" if isinstance(reset, int) and reset else ""
+
+
+def _storage(field: FieldNode, path: str, where: str) -> str:
+    """The flip-flops of a field."""
+    return f"{path}.field_storage.{where}.{field.inst_name}.value"
 
 
 def generate(root: Path) -> None:

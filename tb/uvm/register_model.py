@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from pyuvm import (
     uvm_access_e,
@@ -16,8 +16,9 @@ from pyuvm import (
     uvm_status_e,
 )
 
+from tb.uvm.backdoor import RegisterDoor
 from tb.uvm.items import MmioItem
-from tb.uvm.register_table import Block, Register
+from tb.uvm.register_table import Block, Field, Register
 
 WORD = 4
 BITS = 32
@@ -46,7 +47,7 @@ class ModelRegister(uvm_reg):
         self.table = table
         self.offset = offset
         """In its block."""
-        self.back_door: Callable[[int], int | None] | None = None
+        self.back_door: RegisterDoor | None = None
 
     def build(self) -> None:
         """Fields."""
@@ -57,15 +58,25 @@ class ModelRegister(uvm_reg):
 
     def look(self) -> int | None:
         """Its value through the back door; None: there is none."""
-        return self.back_door(self.offset) if self.back_door is not None else None
+        return self.back_door.look(self.offset) if self.back_door is not None else None
+
+    def store(self, value: int) -> None:
+        """Put a value into its flip-flops through the back door."""
+        if self.back_door is None:
+            raise ValueError(f"{self.get_full_name()}: it has no back door")
+        self.back_door.store(self.offset, value)
+
+    def stored(self, *policies: str) -> int:
+        """Bits of fields with one of these policies that `store` reaches."""
+        return self._bits(field for field in self.table.fields if field.policy in policies and field.stored)
 
     def mask(self, *policies: str, volatile: bool = True) -> int:
         """Bits of fields with one of these policies; without `volatile` only those that hardware leaves alone."""
-        found = 0
-        for field in self.table.fields:
-            if field.policy in policies and (volatile or not field.volatile):
-                found |= ((1 << field.bits) - 1) << field.lsb
-        return found
+        return self._bits(field for field in self.table.fields if field.policy in policies and (volatile or not field.volatile))
+
+    @staticmethod
+    def _bits(fields: Iterable[Field]) -> int:
+        return sum(((1 << field.bits) - 1) << field.lsb for field in fields)
 
     def reset_value(self) -> tuple[int, int]:
         """Value after reset, and the bits in which it is known."""
@@ -87,7 +98,7 @@ class ModelBlock(uvm_reg_block):
         sequencer: uvm_sequencer,
         *,
         elements: Iterable[int] = (0,),
-        back_door: Callable[[int], int | None] | None = None,
+        back_door: RegisterDoor | None = None,
     ) -> None:
         """`elements`: of each array, these; others would only repeat them."""
         super().__init__(table.name)

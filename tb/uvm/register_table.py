@@ -18,6 +18,8 @@ class Field:
     """None: hardware says what it is."""
     volatile: bool
     """Hardware changes it."""
+    stored: bool
+    """In flip-flops of the register block, where the back door reaches it."""
 
 
 @dataclass(frozen=True)

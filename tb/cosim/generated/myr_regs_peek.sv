@@ -1,6 +1,6 @@
 `default_nettype none
 /// Back door into the register blocks, for verification. Generated from rtl/regs/myrmidon.rdl by rtl/regs/generate.py; do not edit.
-/// Bit 32 of what a function returns: there is such a register.
+/// Bit 32 of what a function returns: there is such a register. A task changes what is stored, with the next clock edge's results.
 module myr_regs_peek;
   export "DPI-C" function myr_peek_nic_control;
   function automatic longint unsigned myr_peek_nic_control(input int unsigned address);
@@ -47,6 +47,44 @@ module myr_regs_peek;
       default: return '0;
     endcase
   endfunction
+  export "DPI-C" task myr_poke_nic_control;
+  task automatic myr_poke_nic_control(input int unsigned address, input int unsigned value);
+    unique case (address)
+      32'hC: begin u_nic.u_regs.field_storage.CTRL.enable.value <= value[0:0]; end
+      32'h10: begin u_nic.u_regs.field_storage.READ_TIMEOUT.cycles.value <= value[19:0]; end
+      32'h14: begin u_nic.u_regs.field_storage.SWITCH_CTRL.policy.value <= value[1:0]; u_nic.u_regs.field_storage.SWITCH_CTRL.pause_rx.value <= value[4:4]; u_nic.u_regs.field_storage.SWITCH_CTRL.pause_tx.value <= value[5:5]; end
+      32'h20: begin u_nic.u_regs.field_storage.MAC_HI.address.value <= value[31:0]; end
+      32'h24: begin u_nic.u_regs.field_storage.MAC_LO.address.value <= value[15:0]; end
+      32'h28: begin u_nic.u_regs.field_storage.PAUSE_LIMITS.xoff.value <= value[15:0]; u_nic.u_regs.field_storage.PAUSE_LIMITS.xon.value <= value[31:16]; end
+      32'h40: begin u_nic.u_regs.field_storage.FRAMES.count.value <= value[31:0]; end
+      32'h44: begin u_nic.u_regs.field_storage.FAILED_CHAINS.count.value <= value[31:0]; end
+      32'h48: begin u_nic.u_regs.field_storage.AUTH_CHECKS.count.value <= value[31:0]; end
+      32'h4C: begin u_nic.u_regs.field_storage.AUTH_DENIED.count.value <= value[31:0]; end
+      32'h50: begin u_nic.u_regs.field_storage.READ_ERRORS.count.value <= value[31:0]; end
+      32'h54: begin u_nic.u_regs.field_storage.READ_TIMEOUTS.count.value <= value[31:0]; end
+      32'h58: begin u_nic.u_regs.field_storage.UNEXPECTED_CPL.count.value <= value[31:0]; end
+      32'h5C: begin u_nic.u_regs.field_storage.MMIO_DROPPED.count.value <= value[31:0]; end
+      32'h60: begin u_nic.u_regs.field_storage.RX_FRAMES.count.value <= value[31:0]; end
+      32'h64: begin u_nic.u_regs.field_storage.RX_BAD_FCS.count.value <= value[31:0]; end
+      32'h68: begin u_nic.u_regs.field_storage.RX_RUNT.count.value <= value[31:0]; end
+      32'h6C: begin u_nic.u_regs.field_storage.RX_OVERSIZE.count.value <= value[31:0]; end
+      32'h70: begin u_nic.u_regs.field_storage.RX_BAD_FRAMING.count.value <= value[31:0]; end
+      32'h74: begin u_nic.u_regs.field_storage.RX_PAUSE.count.value <= value[31:0]; end
+      32'h78: begin u_nic.u_regs.field_storage.RX_OVERFLOW.count.value <= value[31:0]; end
+      32'h7C: begin u_nic.u_regs.field_storage.RX_FILTERED_UNICAST.count.value <= value[31:0]; end
+      32'h80: begin u_nic.u_regs.field_storage.RX_FILTERED_MULTICAST.count.value <= value[31:0]; end
+      32'h84: begin u_nic.u_regs.field_storage.TX_PAUSE.count.value <= value[31:0]; end
+      32'h88: begin u_nic.u_regs.field_storage.LOCAL_FRAMES.count.value <= value[31:0]; end
+      32'h8C: begin u_nic.u_regs.field_storage.SPOOFED_FRAMES.count.value <= value[31:0]; end
+      32'h90: begin u_nic.u_regs.field_storage.RX_NO_BUFFER.count.value <= value[31:0]; end
+      32'h94: begin u_nic.u_regs.field_storage.INTERRUPTS.count.value <= value[31:0]; end
+      32'hA0: begin u_nic.u_regs.field_storage.REFUSAL.valid.value <= value[0:0]; u_nic.u_regs.field_storage.REFUSAL.overflow.value <= value[1:1]; u_nic.u_regs.field_storage.REFUSAL.write.value <= value[2:2]; u_nic.u_regs.field_storage.REFUSAL.reason.value <= value[15:8]; u_nic.u_regs.field_storage.REFUSAL.endpoint.value <= value[21:16]; end
+      32'hA4: begin u_nic.u_regs.field_storage.REFUSAL_ADDRESS_LO.address.value <= value[31:0]; end
+      32'hA8: begin u_nic.u_regs.field_storage.REFUSAL_ADDRESS_HI.address.value <= value[31:0]; end
+      32'hAC: begin u_nic.u_regs.field_storage.FENCE.start.value <= value[0:0]; end
+      default: ;
+    endcase
+  endtask
   export "DPI-C" function myr_peek_iommu;
   function automatic longint unsigned myr_peek_iommu(input int unsigned address);
     unique case (address)
@@ -106,5 +144,31 @@ module myr_regs_peek;
       default: return '0;
     endcase
   endfunction
+  export "DPI-C" task myr_poke_iommu;
+  task automatic myr_poke_iommu(input int unsigned address, input int unsigned value);
+    unique case (address)
+      32'h18: begin u_iommu.u_regs.field_storage.GCMD.qie.value <= value[26:26]; u_iommu.u_regs.field_storage.GCMD.srtp.value <= value[30:30]; u_iommu.u_regs.field_storage.GCMD.te.value <= value[31:31]; end
+      32'h20: begin u_iommu.u_regs.field_storage.RTADDR_LO.rta.value <= value[31:12]; end
+      32'h24: begin u_iommu.u_regs.field_storage.RTADDR_HI.rta.value <= value[31:0]; end
+      32'h34: begin u_iommu.u_regs.field_storage.FSTS.pfo.value <= value[0:0]; u_iommu.u_regs.field_storage.FSTS.iqe.value <= value[4:4]; end
+      32'h38: begin u_iommu.u_regs.field_storage.FECTL.im.value <= value[31:31]; end
+      32'h88: begin u_iommu.u_regs.field_storage.IQT_LO.qt.value <= value[18:4]; end
+      32'h90: begin u_iommu.u_regs.field_storage.IQA_LO.qs.value <= value[2:0]; u_iommu.u_regs.field_storage.IQA_LO.iqa.value <= value[31:12]; end
+      32'h94: begin u_iommu.u_regs.field_storage.IQA_HI.iqa.value <= value[31:0]; end
+      32'h9C: begin u_iommu.u_regs.field_storage.ICS.iwc.value <= value[0:0]; end
+      32'h20C: begin u_iommu.u_regs.field_storage.FRCD[0].W3.f.value <= value[31:31]; end
+      32'h21C: begin u_iommu.u_regs.field_storage.FRCD[1].W3.f.value <= value[31:31]; end
+      32'h22C: begin u_iommu.u_regs.field_storage.FRCD[2].W3.f.value <= value[31:31]; end
+      32'h23C: begin u_iommu.u_regs.field_storage.FRCD[3].W3.f.value <= value[31:31]; end
+      32'h24C: begin u_iommu.u_regs.field_storage.FRCD[4].W3.f.value <= value[31:31]; end
+      32'h25C: begin u_iommu.u_regs.field_storage.FRCD[5].W3.f.value <= value[31:31]; end
+      32'h26C: begin u_iommu.u_regs.field_storage.FRCD[6].W3.f.value <= value[31:31]; end
+      32'h27C: begin u_iommu.u_regs.field_storage.FRCD[7].W3.f.value <= value[31:31]; end
+      32'h400: begin u_iommu.u_regs.field_storage.TRANSLATIONS.count.value <= value[31:0]; end
+      32'h404: begin u_iommu.u_regs.field_storage.IOTLB_MISSES.count.value <= value[31:0]; end
+      32'h408: begin u_iommu.u_regs.field_storage.FAULTS.count.value <= value[31:0]; end
+      default: ;
+    endcase
+  endtask
 endmodule
 `default_nettype wire
