@@ -92,6 +92,20 @@ async def tables(dut: Any) -> None:
 
 
 @cocotb.test
+async def no_byte(dut: Any) -> None:
+    """A write of no byte has no effect, in tables, too (PCIe 3.0, 2.2.5)."""
+    bench = await begin(dut)
+    set_up(bench, 3)
+    bench.write(at(3, NicControl.ENDPOINT_CTRL), control(enable=1), 0)
+    bench.write(at(3, NicControl.ENDPOINT_SEND_BASE_LO), 0x1234_5678, 0)
+    bench.write(NicControl.WINDOW_BASE, 0xFFFF_FFFF, 0)
+    bench.write(NicControl.CTRL, 1, 0)
+    for register in WRITABLE:
+        bench.read(at(3, register.address))
+    await bench.finish()
+
+
+@cocotb.test
 async def endpoints(dut: Any) -> None:
     """Every register of an endpoint, by its neighbours: what is written reads back, and only there; holes read as 0."""
     bench = await begin(dut)
