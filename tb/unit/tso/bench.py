@@ -38,6 +38,8 @@ class Chain:
     job: Bulk
     status: Status = Status.OK
     """Of its completion."""
+    name: str = "a good chain"
+    """What is special in it, for messages."""
     taken: int | None = None
     """Descriptors that it uses up; None: all."""
     done: int = 0
@@ -98,8 +100,6 @@ class TB:
         self.guests: dict[int, Guest] = {}
         self.memory: dict[int, bytes] = {}
         """Pieces of all chains, by address."""
-        self.order: list[int] = []
-        """Endpoint of each segment."""
         self._space = 0x1000
         self._granted: Guest | None = None
         self._ended = self._progress = self._with_sum = False
@@ -261,7 +261,7 @@ class TB:
     def _close(self, guest: Guest, value: dict[str, int]) -> None:
         dut, chain = self.dut, guest.chains[0]
         status, silent = int(dut.close_status_o.value), bool(int(dut.close_silent_o.value))
-        at = f"cycle {cycle()}: endpoint {guest.endpoint}"
+        at = f"cycle {cycle()}: endpoint {guest.endpoint}, {chain.name}"
         assert self._slot is not None, f"{at}: closes a slot that it does not have"
         assert int(dut.close_slot_o.value) == self._slot, f"{at}: closes another slot than {self._slot}"
         length = int(dut.close_len_o.value)
@@ -280,7 +280,7 @@ class TB:
         self._slot = None
 
     def _close_segment(self, guest: Guest, chain: Chain, status: int, silent: bool, length: int) -> None:
-        at = f"cycle {cycle()}: endpoint {guest.endpoint}, segment {chain.done}"
+        at = f"cycle {cycle()}: endpoint {guest.endpoint}, {chain.name}, segment {chain.done}"
         expected = chain.segments[chain.done]
         assert status == Status.OK, f"{at}: {Status(status).name}, and is whole"
         last = chain.status == Status.OK and chain.done == len(chain.segments) - 1
@@ -295,16 +295,17 @@ class TB:
         self.buffer.frames[self._slot].expected = expected
         chain.payload += length - header
         chain.done += 1
-        self.order.append(guest.endpoint)
 
     def _end(self, guest: Guest, chain: Chain, value: dict[str, int]) -> None:
         """The chain's one completion."""
-        assert chain.done == len(chain.segments), f"cycle {cycle()}: endpoint {guest.endpoint}: ends behind {chain.done} segments"
+        at = f"cycle {cycle()}: endpoint {guest.endpoint}, {chain.name}"
+        assert chain.done == len(chain.segments), f"{at}: ends behind {chain.done} segments"
         halts = chain.status in (Status.FETCH_ERROR, Status.STALE_DESCRIPTOR)
-        assert value["halt"] == halts and int(self.dut.stale_o.value) == (chain.status == Status.STALE_DESCRIPTOR)
+        told = value["halt"], int(self.dut.stale_o.value)
+        assert told == (halts, chain.status == Status.STALE_DESCRIPTOR), f"{at}: halts, by what is stale: {told}"
         taken = 0 if halts else len(chain.descriptors) if chain.taken is None else chain.taken
         found = int(self.dut.close_next_o.value)
-        assert found == (guest.head + taken) % INDEX, f"cycle {cycle()}: endpoint {guest.endpoint}: next is {found}, not {taken} behind {guest.head}"
+        assert found == (guest.head + taken) % INDEX, f"{at}: next is {found}, not {taken} behind {guest.head}"
         guest.halted = halts
         guest.ended.append(chain.status)
         guest.chains.popleft()

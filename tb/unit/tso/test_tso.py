@@ -242,7 +242,7 @@ async def broken(dut: Any) -> None:
         guest = bench.random.choice(guests)
         before = len(guest.ended)
         for chain in bad:
-            await bench.write(guest, chain)
+            await bench.write(guest, replace(chain, name=name))
         await bench.write(guest, one(bench))
         await bench.finish()
         assert guest.ended[before:] == [chain.status for chain in bad] + [Status.OK], name
@@ -360,8 +360,9 @@ async def traffic(dut: Any, idle: str, pressure: str) -> None:
     for _ in range(CHAINS):
         guest = rng.choice(guests)
         if rng.random() < 0.3:
-            for chain in rng.choice(bad)[1]:
-                await bench.write(guest, replace(chain))
+            name, chains = rng.choice(bad)
+            for chain in chains:
+                await bench.write(guest, replace(chain, name=name))
         await bench.write(guest, some_chain(bench))
     await bench.finish()
     assert all(guest.ended[-1:] in ([], [Status.OK]) for guest in guests)
