@@ -97,7 +97,8 @@ module myr_control
                   lower: {head.addr[6:2], 2'b00}, bytes: 12'd4, data: 32'd0};
         if (head.cfg) cpl_d.lower = 7'd0;
         if (head.posted) begin
-          if (in_range) begin
+          // a write of no byte has no effect (PCIe 3.0, 2.2.5), and the tables know no byte enables
+          if (in_range && head.be != 4'd0) begin
             reg_req_o = 1'b1;
             state_d   = StReg;
           end else begin

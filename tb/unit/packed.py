@@ -28,3 +28,8 @@ class Packed:
             values[name] = word & (1 << width) - 1
             word >>= width
         return values
+
+
+def lanes(be: int) -> int:
+    """Bits of a DW whose bytes are enabled."""
+    return sum(0xFF << 8 * n for n in range(4) if be >> n & 1)

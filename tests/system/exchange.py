@@ -20,7 +20,7 @@ from sw.abi.registers import Form, Mode, NicControl, Status
 from sw.guest.virtual_nic import ReceiveConfig, ReceivedFrame, SendForm, VirtualNic
 from sw.platform import Platform
 from tb.ethernet import MIN_FRAME, on_line
-from tests.system.packets import Bulk, Sample, bulk, checksum_sample, ones_sum
+from tb.packets import Bulk, Sample, bulk, checksum_sample, ones_sum
 
 WIRE: Final = -1
 """Source of what the other end of the line sends."""

@@ -16,8 +16,8 @@ from sw.abi.registers import Form, SendDescriptor, Status
 from sw.guest.tso import tso_chain
 from sw.platform import PAGE_SHIFT, PAGE_SIZE, Platform, PlatformTimeoutError
 from tb.ethernet import MIN_FRAME, without_fcs
+from tb.packets import MAX_FRAME, Bulk, Sample, bulk, checksum_sample, link, raw_sample
 from tb.sim.hostile import UNMAPPED, RawEndpoint
-from tests.system.packets import MAX_FRAME, Bulk, Sample, bulk, checksum_sample, link, raw_sample
 
 PAGES: Final = 40
 """Payload pages of an endpoint, 160 KiB: no chain, or batch of frames, wastes more than half of that between its pieces."""

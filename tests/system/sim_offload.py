@@ -15,8 +15,8 @@ from sw.guest.tso import tso_chain
 from sw.platform import PAGE_SHIFT, PAGE_SIZE
 from tb.cosim.platform import HostConfig, ReadError, RtlPlatform
 from tb.model.platform import ModelPlatform
+from tb.packets import bulk, link
 from tests.system.offload import CASES, CKSUM, MAX_READ, Bench, Chain, Sender, chains, compare, cut, tso, whole_before
-from tests.system.packets import bulk, link
 from tests.system.sim_errors import EXPECTED, TIMEOUT_CYCLES
 
 

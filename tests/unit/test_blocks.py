@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tb.cosim.toolchain import build
+from tb.cosim.toolchain import build, rtl_sources
 from tb.regress import suites
 from tb.unit.__main__ import parse
 from tb.unit.blocks import BlockError, read_blocks
 from tb.unit.models import BLOCKS
 
+JOINED: Final = {"myr_nic": "the whole machine is its bench"}
+"""Modules without a bench of their own, and why."""
 RUNS = [(name, test, seed) for name, block in BLOCKS.items() for test, seeds in block.tests.items()
         for seed in range(1, seeds + 1)]
 
@@ -22,6 +25,13 @@ def test_block(name: str, test: str, seed: int) -> None:
     block = BLOCKS[name]
     result = block.run(build(block.recipe()), test, seed)
     assert result.passed, f"{result.tests or 'no result'}; log {result.log}; again: {block.command(seed)}"
+
+
+def test_every_module_is_in_a_model() -> None:
+    """Each RTL module is part of what some bench is built from, but for those that only join the others."""
+    modules = {source.stem for source in rtl_sources() if not source.stem.endswith("_pkg")}
+    benched = {source.stem for block in BLOCKS.values() for source in block.sources}
+    assert modules - benched == JOINED.keys(), "in no model of tb/unit/blocks.toml, or in one and listed here"
 
 
 def test_every_bench_is_listed() -> None:

@@ -1,0 +1,1 @@
+"""Block bench of the control queue, the registers and the endpoints' table and state."""

@@ -1,0 +1,1 @@
+"""Block bench of the sums of frames and the editor of their headers."""

@@ -1,0 +1,1 @@
+"""Block bench of the dispatch of received frames and their counters."""
