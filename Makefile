@@ -1,6 +1,6 @@
 # Each verb calls one Python entry point. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: sim waves timeline tap test unit mutants lint bench regs clean help
+.PHONY: sim waves timeline tap test unit mutants cov lint bench regs clean help
 python := .venv/bin/python
 
 # a suite, or one of its tests, is a regression; else it is one run of guests
@@ -24,7 +24,7 @@ tap: ## Linux stacks through the NIC, as root: GUESTS=3 SEED=1, args="--stay"
 
 test: ## all tests: args="-k name" narrows them
 	@WAVES=1 tools/bootstrap test tshark iproute2:ip iputils-ping:ping iperf3 curl gtkwave xvfb:Xvfb \
-		chromium chromium-driver:chromedriver
+		chromium chromium-driver:chromedriver lcov:genhtml
 	@$(python) -m pytest -n 2 --junitxml=build/test/results.xml tests $(args)
 
 unit: ## one RTL block's bench: BLOCK=fetch SEED=3 WAVES=1
@@ -35,12 +35,16 @@ mutants: ## bugs planted in the RTL one at a time: all must be found; ONLY=name,
 	@tools/bootstrap test
 	@$(python) -m tests.mutants
 
+cov: ## coverage of a regression, from a hole to its source line: SUITE=smoke|regress|nightly SEEDS=50 JOBS=2; of one test: TEST=name SEED=1
+	@tools/bootstrap regress lcov:genhtml
+	@$(python) -m tb.coverage $(args)
+
 lint: ## Verilator, Yosys, ruff, mypy, generated files
 	@tools/bootstrap test
 	@$(python) -m tools.lint $(args)
 
 bench: ## the figures: build/bench/summary.json; MODES=1: the five ways of sharing, side by side
-	@tools/bootstrap regress
+	@WAVES=1 tools/bootstrap regress
 	@$(python) -m tb.bench $(args)
 
 regs: ## generate everything that comes from rtl/regs/myrmidon.rdl and tb/cosim/checkers/rules.toml

@@ -6,7 +6,9 @@ import argparse
 import os
 import pickle
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, Final
 
 from rich import box
@@ -17,7 +19,7 @@ from hypervisor_model.costs import CostTable
 from hypervisor_model.hypervisor import MAX_PAYLOAD
 from hypervisor_model.sharing import Sharing
 from sw.platform import CYCLE_NS
-from tb.bench import figures, modes, verification
+from tb.bench import figures, modes, overhead, verification
 from tb.bench.bounds import frame_rate, receive_rate, wire_gbps
 from tb.bench.cases import (
     CASE_VARIABLE,
@@ -44,15 +46,12 @@ from tb.bench.cases import (
     Measurement,
 )
 from tb.bench.figures import Row
-from tb.cosim.run import run_model
-from tb.cosim.toolchain import ROOT, Model, ToolchainError, build_machine
+from tb.bench.overhead import Way
+from tb.cosim.run import Recording, run_model
+from tb.cosim.toolchain import ROOT, Model, ToolchainError, Variant, build_machine
 from tb.sim import report
 
 FOLDER: Final = ROOT / "build/bench"
-CHECKER_ROUNDS: Final = 3
-"""Runs with and without the protocol checkers, in turn: the machine's other load falls on both."""
-CHECKER_BOUND: Final = 1.5
-"""What the checkers may cost at most, CPU time with them over CPU time without."""
 
 
 def rows(measured: dict[str, Measurement]) -> list[Row]:
@@ -119,14 +118,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     by_mode = parse(argv)
     console = report.console()
     try:
-        console.print("building the simulator: about a minute when the hardware has changed, else nothing")
-        model = build_machine()
+        console.print("building simulators: minutes when the hardware has changed, else nothing")
+        models = {variant: build_machine(variant=variant) for variant in ((Variant.PLAIN,) if by_mode else Variant)}
     except ToolchainError as error:
         print(error, file=sys.stderr)
         return 2
     # The cases are about the hardware alone.
     costs = CostTable.load() if by_mode else CostTable.free()
-    found = measure_modes(console, model, costs) if by_mode else measure_cases(console, model)
+    found = measure_modes(console, models[Variant.PLAIN], costs) if by_mode else measure_cases(console, models)
     if found is None:
         return 1
     path = FOLDER / "summary.json"
@@ -150,19 +149,19 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
     return bool(text == "1")
 
 
-def measure_cases(console: Console, model: Model) -> list[Row] | None:
+def measure_cases(console: Console, models: Mapping[Variant, Model]) -> list[Row] | None:
     """Run every case and print the figures; None when one failed."""
     measured: dict[str, Measurement] = {}
     for case in (*SEND_CASES, *RECEIVE_CASES):
-        found = run_case(console, model, case)
+        found = run_case(console, models[Variant.PLAIN], case)
         if found is None:
             return None
         measured[case.name] = found
-    row = measure_checkers(console, model)
+    ratios = measure_overhead(console, models)
     verified = verification.rows(console)
-    if row is None or verified is None:
+    if ratios is None or verified is None:
         return None
-    result = [*rows(measured), row, *verified]
+    result = [*rows(measured), *ratios, *verified]
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("name", "value", "unit", "bound", "what bounds it"):
         number = column in ("value", "bound")
@@ -174,25 +173,15 @@ def measure_cases(console: Console, model: Model) -> list[Row] | None:
     return result
 
 
-def measure_checkers(console: Console, model: Model) -> Row | None:
-    """What the protocol checkers cost, each case at its best; None when a run failed."""
-    ratios: dict[str, float] = {}
-    for checked, unchecked in CHECKED.items():
-        cpu_s: dict[str, list[float]] = {checked.name: [], unchecked.name: []}
-        for _ in range(CHECKER_ROUNDS):
-            for case in (checked, unchecked):
-                found = run_case(console, model, case)
-                if found is None:
-                    return None
-                cpu_s[case.name].append(found.cpu_s)
-        ratios[checked.name] = min(cpu_s[checked.name]) / min(cpu_s[unchecked.name])
-    return checker_row(ratios)
-
-
-def checker_row(ratios: Mapping[str, float]) -> Row:
-    """The worst case, with all of them named."""
-    note = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
-    return Row("verif.ratio.checkers", max(ratios.values()), "", CHECKER_BOUND, f"CPU time on / off: {note}")
+def measure_overhead(console: Console, models: Mapping[Variant, Model]) -> list[Row] | None:
+    """What checkers, coverage and an FST cost; None when a run failed."""
+    cpu_s: dict[tuple[Case, Way], list[float]] = defaultdict(list)
+    for case, _, way in product(CHECKED, range(overhead.ROUNDS), overhead.WAYS):
+        found = run_case(console, models[way.variant], way.case(case))
+        if found is None:
+            return None
+        cpu_s[case, way].append(found.cpu_s)
+    return overhead.rows(cpu_s)
 
 
 def measure_modes(console: Console, model: Model, costs: CostTable) -> list[Row] | None:
@@ -218,9 +207,10 @@ def run_case(console: Console, model: Model, case: Case) -> Measurement | None:
 
 def run_job(console: Console, model: Model, module: str, name: str, variable: str, result: str) -> Any:
     """One simulation process, which is told `name` in `variable`; what it left, None when it failed."""
-    folder = FOLDER / name
-    with console.status(f"measuring {name}"):
-        outcome = run_model(model, module, folder, seed=1, environment={variable: name})
+    folder = FOLDER / (name if model.variant is Variant.PLAIN else f"{name}_{model.variant}")
+    record = Recording(folder / "waves.fst") if model.variant is Variant.WAVES else None
+    with console.status(f"measuring {folder.name}"):
+        outcome = run_model(model, module, folder, seed=1, environment={variable: name}, record=record)
     if not outcome.passed:
         print(f"FAILED: bench case {name}\nagain: {outcome.repeat}", file=sys.stderr)
         return None

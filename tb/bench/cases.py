@@ -101,5 +101,5 @@ RECEIVE_CASES: Final = (
     RX_1514_1G, RX_1514_8G, RX_9014_8G, RX_60_8G, DUPLEX_1514_4G, WIRE_TO_MEMORY, GUEST_TO_GUEST,
 )  # fmt: skip
 CHECKED: Final = {case: replace(case, name=f"{case.name}_unchecked", checkers=False) for case in (TX_1514_4G, DUPLEX_1514_4G)}
-"""Cases that tell what the protocol checkers cost, and the same without them."""
+"""Cases that tell what watching costs, and the same without protocol checkers."""
 CASES: Final = {case.name: case for case in (*SEND_CASES, *RECEIVE_CASES, *CHECKED.values())}

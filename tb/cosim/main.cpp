@@ -14,6 +14,9 @@
 #if VM_TRACE_FST
 #include "verilated_fst_c.h"
 #endif
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 
 extern "C" void vlog_startup_routines_bootstrap();
 
@@ -98,6 +101,10 @@ std::unique_ptr<Waves> waves(Vtop&, int, char**) { return nullptr; }
 void finish(Waves* trace) {
     VerilatedVpi::callCbs(cbEndOfSimulation);
     if (trace != nullptr) trace->close();
+#if VM_COVERAGE
+    // coverage.dat in the run's folder, as cocotb's main does
+    VerilatedCov::write();
+#endif
 }
 
 void run(Vtop& top, Waves* trace) {

@@ -29,9 +29,11 @@ from tb.cosim import plant
 ROOT: Final = plant.ROOT
 MODELS: Final = ROOT / "build/models"
 COSIM: Final = ROOT / "tb/cosim"
-KEPT_MODELS: Final = 24
+KEPT_MODELS: Final = 36
 """Models in the cache: one of each name and variant, and those of a few changes before."""
 CHECKERS: Final = COSIM / "checkers"
+COVERAGE_FILE: Final = "coverage.dat"
+"""Of a run of `Variant.COVERAGE`, in its folder, also when it fails."""
 COCOTB_MAIN: Final = cocotb_config.share_dir / "lib/verilator/verilator.cpp"
 
 _OPTIONS: Final = {
@@ -56,11 +58,14 @@ class Variant(StrEnum):
     PLAIN = "plain"
     WAVES = "waves"
     """Can write an FST."""
+    COVERAGE = "coverage"
+    """Each run leaves `COVERAGE_FILE`: how often each line, branch and toggle of the RTL was hit."""
 
 
 _VARIANT_FLAGS: Final[dict[Variant, tuple[str, ...]]] = {
     Variant.PLAIN: (),
     Variant.WAVES: ("--trace-fst", "--trace-structs"),
+    Variant.COVERAGE: ("--coverage-line", "--coverage-toggle"),
 }
 
 
@@ -85,7 +90,7 @@ class Recipe:
     top: str
     flags: tuple[str, ...]
     inputs: tuple[Path, ...]
-    """Given to Verilator: waivers, RTL, C++."""
+    """Given to Verilator: waivers and what coverage leaves out, RTL, C++."""
     headers: tuple[Path, ...]
     variant: Variant
 
@@ -224,8 +229,9 @@ def recipe(
     flags += _VARIANT_FLAGS[variant]
     if public:
         flags += ["--public-flat-rw"]
-    waivers = [ROOT / "rtl/lint.vlt"] if (ROOT / "rtl/lint.vlt").is_file() else []
-    return Recipe(name, top, tuple(flags), (*waivers, *sources, *cpp), tuple(headers), variant)
+    settings = [ROOT / "rtl/lint.vlt"] if (ROOT / "rtl/lint.vlt").is_file() else []
+    settings += [COSIM / "coverage.vlt"] if variant is Variant.COVERAGE else []
+    return Recipe(name, top, tuple(flags), (*settings, *sources, *cpp), tuple(headers), variant)
 
 
 def build_machine(

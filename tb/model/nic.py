@@ -138,6 +138,8 @@ class Outcome:
     """Frames that leave, without padding; their last byte in fifths of a cycle."""
     inside: list[tuple[tuple[int, ...], bytes]]
     """Frames for siblings."""
+    injected: bool = False
+    """A bench had a read of it fail."""
 
 
 class ReferenceNic:

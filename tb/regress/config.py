@@ -11,6 +11,7 @@ from typing import Final
 
 from tb.cosim.plant import planted, results_root
 from tb.cosim.toolchain import Variant
+from tb.regress.spec import words
 from tb.regress.suites import MAX_SEEDS, SUITES
 from tb.sim.config import MAX_SEED
 
@@ -37,28 +38,34 @@ class RegressConfig:
         what = f"TEST={self.test}" if self.test else f"SUITE={self.suite}"
         seeds = f" SEEDS={self.seeds}" if self.seeds else ""
         seed = f" SEED={self.first_seed}" if self.first_seed != 1 or self.test else ""
-        waves = " WAVES=1" if self.variant is Variant.WAVES else ""
+        verb, waves = words(self.variant)
         plant = f"PLANT={planted()} " if planted() else ""
-        return f"{plant}make sim {what}{seeds}{seed}{waves}"
+        return f"{plant}make {verb} {what}{seeds}{seed}{waves}"
 
 
-def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> RegressConfig:
+def parse(
+    argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ, *, coverage: bool = False
+) -> RegressConfig:
     """Options win over the environment (SUITE, TEST, SEEDS, SEED, JOBS, WAVES), that over the defaults.
 
-    A bad value ends the program with status 2 and a line that names the field and its limits.
+    `coverage`: of `make cov`, which runs suite smoke when nothing is said. A bad value ends the program with status 2
+    and a line that names the field and its limits.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m tb.regress", description="Many simulations of tests/suites.toml, and one report."
+        prog=f"python -m tb.{'coverage' if coverage else 'regress'}",
+        description=f"Many simulations of tests/suites.toml, and {'what they cover' if coverage else 'one report'}.",
     )
+    place = "cov" if coverage else "regress"
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--suite", metavar="NAME", help="the suite (SUITE)")
     parser.add_argument("--test", metavar="NAME", help="one test instead (TEST)")
     parser.add_argument("--seeds", metavar="N", help="seeds of each test that is not directed (SEEDS; as the suite says)")
     parser.add_argument("--seed", metavar="N", help="the first seed (SEED; 1)")
     parser.add_argument("--jobs", metavar="N", help=f"simulations at a time (JOBS; {cores}, the cores)")
-    parser.add_argument("--waves", metavar="0|1", help="1: each run leaves an FST (WAVES; 0)")
+    if not coverage:
+        parser.add_argument("--waves", metavar="0|1", help="1: each run leaves an FST (WAVES; 0)")
     parser.add_argument("--suites", metavar="FILE", type=Path, default=SUITES, help="(tests/suites.toml)")
-    parser.add_argument("--folder", metavar="DIR", type=Path, default=results_root() / "regress", help="(build/regress)")
+    parser.add_argument("--folder", metavar="DIR", type=Path, default=results_root() / place, help=f"(build/{place})")
     options = vars(parser.parse_args(argv))
 
     def value(name: str) -> str:
@@ -73,6 +80,11 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
         return int(text)
 
     suite, test = value("suite") or None, value("test") or None
+    if coverage:
+        variant = Variant.COVERAGE
+        suite = suite if suite or test else "smoke"
+    else:
+        variant = Variant.WAVES if number("waves", 0, 1) else Variant.PLAIN
     if (suite is None) is (test is None):
         parser.error("one of SUITE and TEST must be given")
     first_seed = number("seed", 0, MAX_SEED)
@@ -82,7 +94,7 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
         seeds=number("seeds", 1, MAX_SEEDS),
         first_seed=1 if first_seed is None else first_seed,
         jobs=number("jobs", 1, MAX_JOBS) or cores,
-        variant=Variant.WAVES if number("waves", 0, 1) else Variant.PLAIN,
+        variant=variant,
         suites=options["suites"],
         folder=options["folder"],
     )

@@ -22,7 +22,7 @@ from tb.cosim import record
 from tb.cosim.bound import BOUND
 from tb.cosim.plant import planted
 from tb.cosim.run import Recording, read_results, run_model
-from tb.cosim.toolchain import ROOT, Model, ToolchainError, Variant, build
+from tb.cosim.toolchain import COVERAGE_FILE, ROOT, Model, ToolchainError, Variant, build
 from tb.regress import models
 from tb.regress.signature import reason_of, signature
 from tb.regress.spec import RESULT_FILE, SPEC_FILE, RunResult, RunSpec, SpecError
@@ -62,7 +62,7 @@ def run(spec: RunSpec, folder: Path) -> RunResult:
     model = build(made_of)
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (RESULT_FILE, record.FILE):
+    for name in (RESULT_FILE, record.FILE, COVERAGE_FILE):
         (folder / name).unlink(missing_ok=True)
     spec.write(folder / SPEC_FILE)
     before = _cpu_s()
@@ -117,6 +117,7 @@ def _make_sim(spec: RunSpec, folder: Path) -> _Outcome:
     """The whole of `make sim`, with its judge."""
     options = {**spec.job, "seed": spec.seed, "folder": folder, "waves": int(spec.variant is Variant.WAVES)}
     command = [sys.executable, "-m", MAKE_SIM, *(f"--{name}={value}" for name, value in options.items())]
+    command += ["--coverage"] if spec.variant is Variant.COVERAGE else []
     log = folder / "run.log"
     summary = folder / "summary.json"
     results = folder / "results.xml"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from tb.cosim.toolchain import build
 from tb.regress import models, one, report, runner, suites, testplan
 from tb.regress.config import RegressConfig
 from tb.regress.report import Regression
-from tb.regress.spec import RunSpec
+from tb.regress.spec import RunResult, RunSpec
 from tb.regress.suites import Suites, SuiteTest
 from tb.regress.testplan import Plan
 
@@ -74,8 +74,10 @@ def build_all(console: Console, specs: Sequence[RunSpec]) -> None:
         build(made_of)
 
 
-def regress(console: Console, config: RegressConfig) -> Regression:
-    """Build what is missing, run everything, leave and show the report.
+def regress(
+    console: Console, config: RegressConfig, ended: Callable[[RunResult, Path], None] = lambda result, folder: None
+) -> Regression:
+    """Build what is missing, run everything, leave and show the report. `ended` is told of each run, with its folder.
 
     Raises `UsageError`, `SuitesError`, `PlanError` or `ToolchainError` before anything runs.
     """
@@ -86,16 +88,21 @@ def regress(console: Console, config: RegressConfig) -> Regression:
     started = time.time()
     folder = _folder(config.folder, what, started)
     console.print(f"{what}: {len(specs)} runs, {config.jobs} at a time")
-    with runner.LiveProgress(console, len(specs), config.jobs) as watch:
-        ended = runner.carry_out(specs, folder / "runs", runner.pool(config.jobs), one.run, watch)
+    with runner.LiveProgress(console, len(specs), config.jobs) as progress:
+
+        def watch(result: RunResult, running: int) -> None:
+            ended(result, folder / "runs" / result.name)
+            progress(result, running)
+
+        done = runner.carry_out(specs, folder / "runs", runner.pool(config.jobs), one.run, watch)
     found = Regression(
         folder=folder,
         command=config.command,
         suite=config.suite,
         started=started,
         wall_s=time.time() - started,
-        results=ended.results,
-        left=ended.left,
+        results=done.results,
+        left=done.left,
     )
     report.write(found, plan)
     report.show(console, found)

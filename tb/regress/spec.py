@@ -13,6 +13,11 @@ SPEC_FILE: Final = "run.json"
 RESULT_FILE: Final = "result.json"
 
 
+def words(variant: Variant) -> tuple[str, str]:
+    """The verb whose runs are of this variant, and what else its command needs."""
+    return "cov" if variant is Variant.COVERAGE else "sim", " WAVES=1" if variant is Variant.WAVES else ""
+
+
 class SpecError(ValueError):
     """A description cannot be read: the message names file, field and limit."""
 
@@ -48,9 +53,9 @@ class RunSpec:
     @property
     def repeat(self) -> str:
         """The command that repeats this run."""
-        waves = " WAVES=1" if self.variant is Variant.WAVES else ""
+        verb, waves = words(self.variant)
         plant = f"PLANT={self.plant} " if self.plant else ""
-        return f"{plant}make sim TEST={self.test} SEED={self.seed}{waves}"
+        return f"{plant}make {verb} TEST={self.test} SEED={self.seed}{waves}"
 
     def write(self, path: Path) -> None:
         """Leave the description as a file."""

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tb.cosim.run import Recording, RunResult, run_model
-from tb.cosim.toolchain import Model, ToolchainError, Variant, build_machine
+from tb.cosim.toolchain import Model, ToolchainError, build_machine
 from tb.sim import report, rtl_files
 from tb.sim.capture import CaptureError, load
 from tb.sim.config import SimConfig, parse
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         frames = load(config.pcap)
         console.print(f"{config.guests} guests, {len(frames):,} frames of {config.pcap.name}, mode {config.mode}, seed {config.seed}")
         console.print("building the simulator: about a minute when the hardware has changed, else nothing")
-        model = build_machine(variant=Variant.WAVES if config.waves else Variant.PLAIN)
+        model = build_machine(variant=config.variant)
     except (CaptureError, ToolchainError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ from typing import Final
 
 from hypervisor_model.sharing import Sharing
 from sw.guest.virtual_nic import SendForm
+from tb.cosim.toolchain import Variant
 from tb.sim.capture import SHIPPED
 
 MAX_GUESTS: Final = 64
@@ -32,10 +33,16 @@ class SimConfig:
     pcap: Path = SHIPPED
     seed: int = 1
     waves: bool = False
+    coverage: bool = False
     mode: Sharing = Sharing.IOMMU
     """How the guests share the NIC."""
     folder: Path = Path("build/sim")
     """Where the run leaves its files."""
+
+    @property
+    def variant(self) -> Variant:
+        """Of the simulator."""
+        return Variant.WAVES if self.waves else Variant.COVERAGE if self.coverage else Variant.PLAIN
 
     @property
     def command(self) -> str:
@@ -61,6 +68,7 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
     modes = ", ".join(Sharing)
     parser.add_argument("--mode", metavar="MODE", help=f"how guests share the NIC: {modes} (MODE; {default.mode})")
     parser.add_argument("--waves", metavar="0|1", help="1: leave an FST (WAVES; 0)")
+    parser.add_argument("--coverage", action="store_true", help="leave coverage.dat: for make cov, not with waves")
     parser.add_argument("--folder", metavar="DIR", type=Path, default=default.folder, help="results (build/sim)")
     options = vars(parser.parse_args(argv))
 
@@ -75,6 +83,9 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
             parser.error(f"{name.upper()}={text}: must be a number from {low} to {high}")
         return int(text)
 
+    waves = bool(number("waves", 0, 1, 0))
+    if waves and options["coverage"]:
+        parser.error("WAVES=1 and --coverage are two simulators: leave one of them out")
     mode = value("mode") or default.mode.value
     if mode not in list(Sharing):
         parser.error(f"MODE={mode}: must be one of {modes}")
@@ -82,7 +93,8 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
         guests=number("guests", 1, MAX_GUESTS, default.guests),
         pcap=Path(value("pcap")) if value("pcap") else default.pcap,
         seed=number("seed", 0, MAX_SEED, default.seed),
-        waves=bool(number("waves", 0, 1, 0)),
+        waves=waves,
+        coverage=options["coverage"],
         mode=Sharing(mode),
         folder=options["folder"],
     )

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sw.abi.registers import Mode
 from sw.guest.virtual_nic import MAX_PIECES, SendForm
-from tb.uvm.plan import BROADCAST, FLAWS, OFFLOADS, STRANGER, GuestPlan, Operation, Plan
+from tb.uvm.plan import BROADCAST, FLAWS, MULTICAST, OFFLOADS, STRANGER, GuestPlan, Operation, Plan
 
 MAX_GUESTS: Final = 16
 MAX_PACKETS: Final = 5000
@@ -19,13 +19,13 @@ MAX_FRAME: Final = 9018
 MIN_FRAME: Final = 60
 MSS: Final = (88, 536, 1448)
 EDGES: Final = (60, 61, 63, 64, 65, 127, 128, 129, 191, 192, 193, 255, 256, 257, 511, 512, 513, 1513, 1514, 1518, 2045, 2046,
-                2047, 4093, 4094, 4095, 8190, 8191, 9014, 9018)
+                2047, 4094, 4095, 4096, 8190, 8191, 9014, 9018)
 READ_ERRORS: Final = ("ur", "ca", "poisoned")
 """Without `dropped`: the IOMMU's drain waits for every read, and so would the close of an endpoint."""
 MODES: Final = tuple(mode.lower() for mode in Mode.__members__)
 FORMS: Final = tuple(form.value for form in SendForm)
 RECEIVE_FORMS: Final = ("pushed", "fetched")
-DIRECTIONS: Final = ("sibling", "wire", "broadcast")
+DIRECTIONS: Final = ("sibling", "wire", "broadcast", "multicast")
 PROFILES: Final[dict[str, dict[str, Sequence[Any]]]] = {
     "friendly": {},
     "unfriendly": {
@@ -186,7 +186,8 @@ class Constraints:
                 return self._event(rng, number, kind, guest)
             event -= rate
         sent = rng.random() >= self.from_wire
-        to = {"sibling": rng.randrange(len(guests)), "wire": STRANGER, "broadcast": BROADCAST}[_pick(rng, self.to)]
+        others = {"wire": STRANGER, "broadcast": BROADCAST, "multicast": MULTICAST}
+        to = {"sibling": rng.randrange(len(guests)), **others}[_pick(rng, self.to)]
         if sent and to == guest:
             to = (guest + 1) % len(guests) if len(guests) > 1 else STRANGER
         low, high = self.length
@@ -216,5 +217,7 @@ class Constraints:
 
 HOSTILE_REQUESTS: Final = ("read an unmapped page", "read a victim's page by machine address", "run from an own page into an unmapped one",
                            "address beyond the bus", "length 0", "longest length", "one byte above the limit", "count 0",
-                           "count 255", "no FIRST", "reserved flag", "checksum of nothing", "inline frame above the limit")
-"""Of `tb.sim.hostile.bad_requests`, by name."""
+                           "count 255", "no FIRST", "reserved flag", "checksum of nothing", "inline frame above the limit",
+                           "foreign source address", "inline, foreign source address", "inline, reserved flag",
+                           "inline, checksum of nothing", "inline, a slot too few")
+"""Of `tb.sim.hostile.bad_requests` and `tb.uvm.bench.more_requests`, by name."""

@@ -1,13 +1,13 @@
 """Functional coverage of a run: what was sent and received, how, and under which circumstances.
 
 `coverage.json`: `{"schema": 1, "points": {name: {"kind": "point" | "cross", "of": [names], "bins": {bin: hits}}}}`. Bins of a
-cross are those of its points, joined by `/`. Files of many runs are merged by adding hits of equal names.
+cross are those of its points, joined by `/`. `make cov` adds the files of many runs; `points.py` declares points and crosses.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,22 +18,20 @@ from pyuvm import uvm_subscriber
 from sw.abi.registers import Form, Mode, RxDrop, SendDescriptor, Status
 from tb.uvm.items import Item, ReceivedItem, SentItem
 from tb.uvm.plan import Plan
+from tb.uvm.points import ALIGNMENTS, BUFFERS, DROPPED, GROUPS, PIECES, RECEIVED, SCHEMA, SENT, SIZES, SOURCES, Group
 
-SCHEMA: Final = 1
-SIZES: Final = ((60, "to 60"), (63, "61 to 63"), (64, "64"), (127, "65 to 127"), (128, "128"), (255, "129 to 255"), (511, "256 to 511"),
-                (1023, "512 to 1023"), (1518, "1024 to 1518"), (4095, "1519 to 4095"), (4096, "4096"), (8191, "4097 to 8191"),
-                (9018, "8192 to 9018"))
-PIECES: Final = ((1, "1"), (2, "2"), (4, "3 to 4"), (8, "5 to 8"), (12, "9 to 12"))
-FORMS: Final = ("inline", "pushed", "fetched")
-ALIGNMENTS: Final = ("64", "8", "4", "2", "odd")
-OFFLOADS: Final = ("none", "checksum", "tso")
-PRESSURES: Final = ("none", "stalls", "starvation")
-FATES: Final = ("wire", "inside", "both", "nowhere")
-BUFFERS: Final = ("small", "one big", "several big")
-SOURCES: Final = ("wire", "sibling")
-MODES: Final = tuple(mode.name.lower() for mode in Mode)
-STATUSES: Final = tuple(status.name for status in Status)
-DROPS: Final = tuple(drop.name for drop in RxDrop)
+_FAULTS: Final = {
+    Status.OK: "none",
+    Status.NOT_AUTHORISED: "refused",
+    Status.SPOOFED: "refused",
+    Status.STALE_DESCRIPTOR: "refused",
+    Status.READ_UR: "IOMMU fault",
+    Status.FETCH_ERROR: "IOMMU fault",
+    Status.READ_CA: "read error",
+    Status.READ_POISONED: "read error",
+    Status.READ_TIMEOUT: "read error",
+}
+"""Statuses that are no bad request. Of READ_UR: where no error was injected."""
 
 
 def size_class(length: int) -> str:
@@ -64,6 +62,7 @@ class _Sent(NamedTuple):
     pieces: str
     offload: str
     status: str
+    fault: str
     fate: str
     mode: str
     pressure: str
@@ -83,13 +82,15 @@ class _Dropped(NamedTuple):
     pressure: str
 
 
-def _sampler(group: str, bins: dict[str, Sequence[str]], crosses: Sequence[tuple[str, ...]]) -> Callable[[Any], None]:
+def _sampler(group: Group) -> Callable[[Any], None]:
     """A function that samples one record: a point for each of its fields, and crosses of some."""
     points = [
-        CoverPoint(f"{group}.{field}", xf=lambda record, field=field: getattr(record, field), bins=list(names))
-        for field, names in bins.items()
+        CoverPoint(f"{group.name}.{field}", xf=lambda record, field=field: getattr(record, field), bins=list(names))
+        for field, (names, _) in group.points.items()
     ]
-    joined = [CoverCross(f"{group}.{' x '.join(cross)}", items=[f"{group}.{field}" for field in cross]) for cross in crosses]
+    joined = [
+        CoverCross(f"{group.name}.{' x '.join(fields)}", items=[f"{group.name}.{field}" for field in fields]) for fields in group.crosses
+    ]
 
     def sample(record: Any) -> None:
         """All that is to be done the decorators do."""
@@ -107,24 +108,12 @@ class Coverage(uvm_subscriber):
     def build_phase(self) -> None:
         """Points, empty."""
         self._setting: Setting = self.cdb_get("setting")
-        around: dict[str, Sequence[str]] = {"mode": MODES, "pressure": PRESSURES}
-        self._sent = _sampler(
-            "sent",
-            {"form": FORMS, "size": [name for _, name in SIZES], "alignment": ALIGNMENTS, "pieces": [name for _, name in PIECES],
-             "offload": OFFLOADS, "status": STATUSES, "fate": FATES, **around},
-            [("form", "size"), ("form", "pieces"), ("form", "alignment"), ("form", "offload"), ("form", "status"), ("form", "mode"),
-             ("form", "pressure"), ("fate", "size"), ("offload", "fate")],
-        )
-        self._received = _sampler(
-            "received",
-            {"source": SOURCES, "size": [name for _, name in SIZES], "buffers": BUFFERS, **around},
-            [("source", "buffers"), ("source", "size"), ("buffers", "mode"), ("buffers", "pressure")],
-        )
-        self._dropped = _sampler("dropped", {"reason": DROPS, **around}, [("reason", "mode"), ("reason", "pressure")])
+        self._sent, self._received, self._dropped = map(_sampler, (SENT, RECEIVED, DROPPED))
 
     def write(self, tt: Item) -> None:
         """One packet."""
-        around = self._setting.mode, self._setting.pressure
+        mode: Mode | None = getattr(tt, "mode", None)
+        around = self._setting.mode if mode is None else mode.name.lower(), self._setting.pressure
         match tt:
             case SentItem():
                 self._sent(self._of_sent(tt, around))
@@ -147,16 +136,18 @@ class Coverage(uvm_subscriber):
         pieces = next((name for limit, name in PIECES if count <= limit), PIECES[-1][1])
         fate = {(True, True): "both", (True, False): "wire", (False, True): "inside"}.get((item.on_wire, item.inside), "nowhere")
         form = "inline" if inline else "fetched" if item.form is Form.FETCHED else "pushed"
-        return _Sent(form, size_class(max(item.lengths, default=0)), alignment, pieces, offload, item.status.name, fate, *around)
+        fault = "read error" if item.injected else _FAULTS.get(item.status, "bad request")
+        size = size_class(max(item.lengths, default=0))
+        return _Sent(form, size, alignment, pieces, offload, item.status.name, fault, fate, *around)
 
     def write_file(self, path: Path) -> None:
         """All points and crosses of the run, those without a hit included."""
         points = {}
-        for name, item in sorted(coverage_db.items()):
-            if isinstance(item, (CoverPoint, CoverCross)):
-                cross = isinstance(item, CoverCross)
-                group = name.split(".")[0]
-                bins = {"/".join(key) if cross else str(key): hits for key, hits in item.detailed_coverage.items()}
-                of = [f"{group}.{field}" for field in name.split(".", 1)[1].split(" x ")] if cross else []
-                points[name] = {"kind": "cross" if cross else "point", "of": of, "bins": bins}
+        for cover in (cover for group in GROUPS for cover in group.covers()):
+            item = coverage_db[cover.name]
+            cross = len(cover.fields) > 1
+            bins = {"/".join(key) if cross else str(key): hits for key, hits in item.detailed_coverage.items()}
+            group = cover.name.split(".")[0]
+            of = [f"{group}.{field}" for field in cover.fields] if cross else []
+            points[cover.name] = {"kind": "cross" if cross else "point", "of": of, "bins": bins}
         path.write_text(json.dumps({"schema": SCHEMA, "points": points}, indent=1) + "\n")

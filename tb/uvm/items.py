@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyuvm import uvm_sequence_item
 
-from sw.abi.registers import Form, RxDrop, Status, TraceKind
+from sw.abi.registers import Form, Mode, RxDrop, Status, TraceKind
 from tb.cosim.platform import ReadError
 from tb.ethernet import on_line, with_fcs
 
@@ -155,6 +155,10 @@ class SentItem(Item):
     """Bytes of each frame."""
     on_wire: bool
     inside: bool
+    mode: Mode
+    """Of its endpoint."""
+    injected: bool
+    """It failed by a read error that the root complex was told to make."""
 
     def __str__(self) -> str:
         return f"endpoint {self.endpoint} sent {len(self.lengths)} frames: {self.status.name}"
@@ -170,6 +174,8 @@ class ReceivedItem(Item):
     local: bool
     buffers: int
     """Big ones; 0: a small one, or none."""
+    mode: Mode | None
+    """Of the endpoint; None: dropped altogether."""
     drop: RxDrop | None = None
 
     def __str__(self) -> str:

@@ -14,6 +14,8 @@ from tb.cosim.platform import HostConfig
 STRANGER: Final = -1
 """`Operation.to`: an address that no guest has."""
 BROADCAST: Final = -2
+MULTICAST: Final = -3
+"""`Operation.to`: a group that nobody has joined."""
 KINDS: Final = ("send", "frame", "pause", "reopen", "read_error", "hostile")
 OFFLOADS: Final = ("none", "checksum", "tso")
 FLAWS: Final = ("none", "fcs", "runt", "oversize", "error")
@@ -61,7 +63,7 @@ class Operation:
     guest: int = -1
     """send, reopen, read_error: who."""
     to: int = STRANGER
-    """send, frame: a guest's number, `STRANGER` or `BROADCAST`."""
+    """send, frame: a guest's number, `STRANGER`, `BROADCAST` or `MULTICAST`."""
     length: int = 60
     """send, frame: bytes without FCS; tso: payload bytes."""
     pieces: int = 1
@@ -108,8 +110,8 @@ class Plan:
                 raise PlanError(f"{name}: kind is {operation.kind!r}: one of {', '.join(KINDS)}")
             if operation.kind in ("send", "reopen", "read_error") and not 0 <= operation.guest < len(self.guests):
                 raise PlanError(f"{name}: guest is {operation.guest}: there are {len(self.guests)}")
-            if not BROADCAST <= operation.to < len(self.guests):
-                raise PlanError(f"{name}: to is {operation.to}: {BROADCAST} to {len(self.guests) - 1}")
+            if not MULTICAST <= operation.to < len(self.guests):
+                raise PlanError(f"{name}: to is {operation.to}: {MULTICAST} to {len(self.guests) - 1}")
 
     def write(self, path: Path, **more: Any) -> None:
         """As JSON, an operation a line."""

@@ -126,5 +126,6 @@ class Reference:
     def _executed(self, outcome: Outcome) -> None:
         if outcome.status is Status.READ_UR and (failed := self.shadow.failed) is not ReadError.NONE:
             outcome.status = _STATUS[failed]
+            outcome.injected = True
             self.shadow.failed = ReadError.NONE
         self._outcomes.append(outcome)

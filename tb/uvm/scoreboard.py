@@ -15,7 +15,7 @@ from typing import Final
 
 from pyuvm import uvm_analysis_port, uvm_subscriber
 
-from sw.abi.registers import Aperture, NicControl, ReceiveCompletion, RxDrop, Status, TraceKind
+from sw.abi.registers import Aperture, Mode, NicControl, ReceiveCompletion, RxDrop, Status, TraceKind
 from sw.platform import CYCLE_NS
 from tb.cosim.platform import ReadError
 from tb.ethernet import on_line
@@ -364,7 +364,11 @@ class Scoreboard(uvm_subscriber):
         outcome = chain.outcome
         return SentItem(outcome.endpoint.number, outcome.endpoint.form, outcome.descriptor, outcome.status,
                         tuple(len(frame.data) for frame in chain.frames),
-                        any(frame.on_wire for frame in chain.frames), any(frame.handed_over for frame in chain.frames))
+                        any(frame.on_wire for frame in chain.frames), any(frame.handed_over for frame in chain.frames),
+                        Mode(outcome.endpoint.mode), outcome.injected)
+
+    def _mode(self, number: int) -> Mode:
+        return Mode(self.reference.nic.endpoints[number].mode)
 
     # --- receive side ----------------------------------------------------------------------------
 
@@ -453,7 +457,7 @@ class Scoreboard(uvm_subscriber):
         if wanted is not reason:
             self._wrong(number, "drop", f"{arrival.name}: {reason.name}, but {wanted.name if wanted is not None else 'it has buffers'}")
         self.compared["drops"] += 1
-        self.packets.write(ReceivedItem(number, len(arrival.data), arrival.local, 0, drop=reason))
+        self.packets.write(ReceivedItem(number, len(arrival.data), arrival.local, 0, self._mode(number), reason))
         self.counted[NicControl.RX_NO_BUFFER] += reason in _BY_LACK
         self._settle(arrival)
 
@@ -466,7 +470,7 @@ class Scoreboard(uvm_subscriber):
             if arrival is None:
                 return
         self.compared["drops"] += 1
-        self.packets.write(ReceivedItem(None, len(arrival.data), arrival.local, 0, drop=reason))
+        self.packets.write(ReceivedItem(None, len(arrival.data), arrival.local, 0, None, reason))
         self.counted[getattr(NicControl, f"RX_{reason.name}")] += 1
         if reason in (RxDrop.FILTERED_UNICAST, RxDrop.FILTERED_MULTICAST):
             self.counted[NicControl.RX_FRAMES] += 1
@@ -520,7 +524,8 @@ class Scoreboard(uvm_subscriber):
             return
         *pieces, (address, wanted) = delivery.writes or [(0, b"")]
         small = len(delivery.arrival.data) <= self.reference.nic.endpoints[number].small_max
-        self.packets.write(ReceivedItem(number, len(delivery.arrival.data), delivery.arrival.local, 0 if small else len(pieces)))
+        local, big = delivery.arrival.local, 0 if small else len(pieces)
+        self.packets.write(ReceivedItem(number, len(delivery.arrival.data), local, big, self._mode(number)))
         for at, data in pieces:
             if (got := self._memory.read(at, len(data))) != data:
                 self._wrong(number, "delivered bytes", f"{delivery.arrival.name}: at {at:#x} {difference(got, data)}")

@@ -31,7 +31,7 @@ def test_the_cost_table_is_named(
         return FOUND
 
     monkeypatch.setattr(bench, "FOLDER", tmp_path)
-    monkeypatch.setattr(bench, "build_machine", lambda: None)
+    monkeypatch.setattr(bench, "build_machine", lambda *, variant: None)
     monkeypatch.setattr(bench, "measure_cases" if not options else "measure_modes", measure)
     monkeypatch.setattr(CostTable, "load", lambda: changed)
     assert bench.main(options) == 0

@@ -70,6 +70,16 @@ def test_regressions_with_a_planted_bug_lie_beside_the_others(monkeypatch: pytes
     assert found.command == "PLANT=fetch_wrap make sim SUITE=smoke"
 
 
+def test_coverage_is_of_smoke_when_nothing_is_said() -> None:
+    config = parse([], {"SEEDS": "2"}, coverage=True)
+    assert (config.suite, config.variant, config.folder) == ("smoke", Variant.COVERAGE, ROOT / "build/cov")
+    assert config.command == "make cov SUITE=smoke SEEDS=2"
+    one = parse([], {"TEST": "a", "WAVES": "1"}, coverage=True)
+    assert (one.suite, one.test, one.variant) == (None, "a", Variant.COVERAGE) and one.command == "make cov TEST=a SEED=1"
+    done = subprocess.run(["make", "-n", "cov", "SUITE=regress"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "-m tb.coverage " in done.stdout + " "
+
+
 @pytest.mark.parametrize(("environment", "words"), [
     ({}, "one of SUITE and TEST"),
     ({"SUITE": "a", "TEST": "b"}, "one of SUITE and TEST"),

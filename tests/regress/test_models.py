@@ -50,9 +50,12 @@ def test_unchanged_content_is_compiled_once_and_changed_content_again(source: Pa
 
 
 def test_variants_lie_side_by_side(source: Path, cache: Path) -> None:
-    plain, waves = (fakes.build(of(source, variant), cache) for variant in Variant)
-    assert plain != waves and plain.is_file() and waves.is_file()
+    built = {fakes.build(of(source, variant), cache) for variant in Variant}
+    assert len(built) == len(Variant) and all(executable.is_file() for executable in built)
     assert "--trace-fst" in of(source, Variant.WAVES).flags and "--trace-fst" not in of(source).flags
+    # what coverage leaves out is a source as well
+    [added] = set(of(source, Variant.COVERAGE).inputs) - set(of(source).inputs)
+    assert added.name == "coverage.vlt" and "--coverage-toggle" not in of(source).flags
 
 
 def test_two_processes_that_want_the_same_model_compile_it_once(source: Path, cache: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ def test_a_description_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert RunSpec.read(tmp_path / "run.json") == spec
     assert spec.repeat == "PLANT=fetch_wrap make sim TEST=limits.chain SEED=7 WAVES=1"
     assert spec.name == "limits.chain-7"
+    assert replace(spec, variant=Variant.COVERAGE, plant="").repeat == "make cov TEST=limits.chain SEED=7"
+    assert replace(spec, variant=Variant.PLAIN, plant="").repeat == "make sim TEST=limits.chain SEED=7"
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -31,7 +34,7 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     ({"seed": -1}, "seed -1: must be a whole number"),
     ({"seed": "1"}, "seed '1': must be a whole number"),
     ({"bound_us": 1.5}, "bound_us 1.5: must be a whole number"),
-    ({"variant": "fast"}, "variant 'fast': must be one of plain, waves"),
+    ({"variant": "fast"}, "variant 'fast': must be one of plain, waves, coverage"),
     ({"module": 3}, "module 3: must be a text"),
     ({"job": []}, r"job \[\]: must be an object"),
     ({"colour": 1}, "colour: no such field"),

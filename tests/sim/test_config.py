@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sw.guest.virtual_nic import SendForm
+from tb.cosim.toolchain import Variant
 from tb.sim.capture import SHIPPED
 from tb.sim.config import SimConfig, form_of, parse
 
@@ -20,6 +21,14 @@ def test_environment_and_options() -> None:
     assert parse([], environment) == SimConfig(8, Path("mine.pcap"), 7, waves=True)
     assert parse(["--guests", "64", "--seed", "0"], environment) == SimConfig(64, Path("mine.pcap"), 0, waves=True)
     assert parse([], environment).command == "make sim GUESTS=8 SEED=7 PCAP=mine.pcap WAVES=1"
+
+
+def test_the_simulator_is_one_of_three(capsys: pytest.CaptureFixture[str]) -> None:
+    variants = [parse(options, {}).variant for options in ([], ["--waves", "1"], ["--coverage"])]
+    assert variants == [Variant.PLAIN, Variant.WAVES, Variant.COVERAGE]
+    with pytest.raises(SystemExit):
+        parse(["--coverage"], {"WAVES": "1"})
+    assert "WAVES=1 and --coverage are two simulators" in capsys.readouterr().err
 
 
 def test_mode_is_one_of_five() -> None:

@@ -9,20 +9,21 @@ import cocotb
 from cocotb.triggers import gather
 from pyuvm import uvm_sequence
 
-from sw.abi.registers import Mode
+from sw.abi.registers import Form, Mode
 from tb.cosim.platform import ReadError
 from tb.ethernet import on_line, with_fcs
 from tb.uvm.bench import WAIT_NS, Bench, Station
 from tb.uvm.environment import Environment
 from tb.uvm.frames import Request, cut, request
 from tb.uvm.items import WireItem
-from tb.uvm.plan import BROADCAST, STRANGER, Operation
+from tb.uvm.plan import BROADCAST, MULTICAST, STRANGER, Operation
 from tb.uvm.sequences import pieces
 
 PEER: Final = bytes.fromhex("020000000001")
 """The other end of the line."""
 NOBODY: Final = bytes.fromhex("0202deadbeef")
 EVERYBODY: Final = b"\xff" * 6
+NO_MEMBERS: Final = bytes.fromhex("0302deadbeef")
 OVERSIZE: Final = 9019
 LINE_AHEAD: Final = 4
 """Frames that wait for the line at most: later ones would see what earlier ones have led to."""
@@ -121,6 +122,8 @@ class TrafficSequence(uvm_sequence):
                 return NOBODY
             case x if x == BROADCAST:
                 return EVERYBODY
+            case x if x == MULTICAST:
+                return NO_MEMBERS
         return self.bench.stations[to].mac
 
     # --- the line and the hostile guest ----------------------------------------------------------
@@ -152,4 +155,6 @@ class TrafficSequence(uvm_sequence):
         hostile = self.bench.hostile
         for operation in operations:
             assert hostile is not None
-            await hostile.attack(operation.what)
+            # an inline frame is pushed; the others take turns
+            pushed = operation.what.startswith("inline") or operation.id % 2
+            await hostile.attack(operation.what, Form.PUSHED if pushed else Form.FETCHED)

@@ -21,6 +21,7 @@ from tb.uvm.environment import Environment
 from tb.uvm.expectation import Mismatch
 from tb.uvm.observed import ObservedPlatform
 from tb.uvm.plan import Plan
+from tb.uvm.points import RUN_FILE
 from tb.uvm.sequences.traffic import TrafficSequence
 
 RUN_LIMIT_MS = 400
@@ -86,7 +87,7 @@ class PlanTest(uvm_test):
         folder = Path(self.job.get("folder", "."))
         self.plan.write(folder / "run.json", signature=found[0].kind if found else None, failures=[str(f) for f in found],
                         compared=dict(board.compared))
-        self.environment.coverage.write_file(folder / "coverage.json")
+        self.environment.coverage.write_file(folder / RUN_FILE)
         self.logger.info(f"compared {dict(board.compared)}")
         if found:
             raise AssertionError("\n".join(["", *map(str, found)]))
