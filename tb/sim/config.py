@@ -36,6 +36,8 @@ class SimConfig:
     """How the guests share the NIC."""
     folder: Path = Path("build/sim")
     """Where the run leaves its files."""
+    window_ns: tuple[int, int] | None = None
+    """The part of simulated time that is in the FST; None: all of it."""
 
     @property
     def command(self) -> str:
@@ -61,6 +63,7 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
     modes = ", ".join(Sharing)
     parser.add_argument("--mode", metavar="MODE", help=f"how guests share the NIC: {modes} (MODE; {default.mode})")
     parser.add_argument("--waves", metavar="0|1", help="1: leave an FST (WAVES; 0)")
+    parser.add_argument("--window", metavar="NS:NS", help="with waves: only this part of simulated time is in the FST")
     parser.add_argument("--folder", metavar="DIR", type=Path, default=default.folder, help="results (build/sim)")
     options = vars(parser.parse_args(argv))
 
@@ -75,6 +78,12 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
             parser.error(f"{name.upper()}={text}: must be a number from {low} to {high}")
         return int(text)
 
+    window = None
+    if options["window"] is not None:
+        start, _, end = options["window"].partition(":")
+        if not (start + end).isdecimal() or not start or not end or int(start) >= int(end):
+            parser.error(f"--window {options['window']}: must be two times in ns, the earlier first")
+        window = int(start), int(end)
     mode = value("mode") or default.mode.value
     if mode not in list(Sharing):
         parser.error(f"MODE={mode}: must be one of {modes}")
@@ -85,4 +94,5 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
         waves=bool(number("waves", 0, 1, 0)),
         mode=Sharing(mode),
         folder=options["folder"],
+        window_ns=window,
     )
