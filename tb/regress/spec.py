@@ -93,6 +93,11 @@ class RunResult:
     repeat: str
     points: tuple[str, ...]
 
+    @property
+    def look(self) -> str:
+        """The command that runs it again and opens GTKWave on it."""
+        return f"make waves TEST={self.test} SEED={self.seed}"
+
     def write(self, path: Path) -> None:
         """Leave the result as a file."""
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")

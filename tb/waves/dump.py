@@ -11,6 +11,7 @@ import pywellen
 
 TOP: Final = "myr_top"
 PERIOD_PS: Final = 4_000
+_PORTS: Final = ("Input", "Output", "InOut")
 _FIRST_EDGE_PS: Final = 2_000
 """Of the clock: a rising edge comes half a period into the simulation, then every period."""
 
@@ -53,12 +54,15 @@ class Dump:
     """One FST file; signals are named by their paths below `top`, the module at the top of the design."""
 
     def __init__(self, path: Path, top: str = TOP) -> None:
+        if not path.is_file():
+            raise DumpError(f"{path}: there is no such file")
         try:
             self._wave = pywellen.Waveform(str(path))
         except Exception as error:  # the library raises what its Rust side happens to raise
             raise DumpError(f"{path}: {error}") from error
         self.path = path
         self.top = top
+        self._span: tuple[int, int] | None = None
         self._vars = {var.full_name: var for var in self._wave.all_vars()}
 
     def __contains__(self, path: str) -> bool:
@@ -89,7 +93,7 @@ class Dump:
             scope = within.pop(0)
             for var in scope.vars():
                 if var.var_type != "Parameter":
-                    found[var.direction != "Implicit"].append(var.full_name.removeprefix(f"{self.top}."))
+                    found[var.direction in _PORTS].append(var.full_name.removeprefix(f"{self.top}."))
             for below in scope.scopes():
                 (inner if below.scope_type == "module" else within).append(below)
         yield Instance(module.full_name.removeprefix(self.top).removeprefix("."), found[True], found[False])
@@ -102,10 +106,12 @@ class Dump:
 
     def span_ps(self) -> tuple[int, int]:
         """First and last change of the clock in the file. Raises `DumpError`."""
-        clock = self.changes("clk_i")
-        if not clock:
-            raise DumpError(f"{self.path}: the clock never changes in it")
-        return clock[0][0], clock[-1][0]
+        if self._span is None:
+            clock = self.changes("clk_i")
+            if not clock:
+                raise DumpError(f"{self.path}: the clock never changes in it")
+            self._span = clock[0][0], clock[-1][0]
+        return self._span
 
     def beats(self, stream: str) -> Iterator[Beat]:
         """Beats of a TLP stream (`view.STREAMS`), each in the cycle in which valid and ready were set."""

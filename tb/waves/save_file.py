@@ -86,4 +86,5 @@ def _row(dump: Dump, row: SignalRow) -> str:
     flags = (_ENUM if dump.names(row.path) else GTKWFlag[row.format].value) | GTKWFlag.rjustify.value
     # GTKWave shows of a name what is behind its last dot
     name = row.path.removeprefix("u_nic.").replace(".", " ")
-    return f"@{flags:x}\n+{{{name}}} {dump.top}.{row.path}{f'[{width - 1}:0]' if width > 1 else ''}\n"
+    bits = f"[{row.lsb + width - 1}:{row.lsb}]" if width > 1 else ""
+    return f"@{flags:x}\n+{{{name}}} {dump.top}.{row.path}{bits}\n"

@@ -38,6 +38,8 @@ class SignalRow:
 
     path: str
     format: str
+    lsb: int = 0
+    """Index of its lowest bit, which is part of its name in GTKWave."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _group(path: Path, name: str, entry: dict[str, Any]) -> Group:
     for signal in entry.get("signals", []):
         shown = signal.get("format", "hex")
         _one_of(path, f"{where}.signals.format", shown, FORMATS)
-        signals.append(SignalRow(_take(path, f"{where}.signals", signal, "path", str), shown))
+        signals.append(SignalRow(_take(path, f"{where}.signals", signal, "path", str), shown, signal.get("lsb", 0)))
     return Group(
         _take(path, where, entry, "title", str),
         tuple(entry.get("stages", [])),
