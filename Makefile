@@ -10,8 +10,8 @@ sim: ## guests send through the RTL NIC: GUESTS=4 MODE=iommu|native|windows|vali
 	@tools/bootstrap $(if $(regression),regress,sim)
 	@$(python) -m $(if $(regression),tb.regress,tb.sim) $(args)
 
-waves: ## one run again in GTKWave: SEED=1 PACKET=17 VIEW=send|receive|protection FROM=ns TO=ns, and what `make sim` takes
-	@WAVES=1 tools/bootstrap sim
+waves: ## one run again in GTKWave: SEED=1 PACKET=17 VIEW=send|receive|protection|revocation|interrupt|line|offload|errors|pci|link FROM=ns TO=ns, and what `make sim` takes, TEST=name as well
+	@WAVES=1 tools/bootstrap regress
 	@$(python) -m tb.waves
 
 timeline: ## where a run's time went, packet by packet: RUN=build/sim gets timeline.html and timeline.json (Perfetto)

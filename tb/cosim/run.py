@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from xml.etree import ElementTree
 
 from cocotb_tools import config as cocotb_config
@@ -16,6 +17,9 @@ from find_libpython import find_libpython
 
 from tb.cosim.bound import BOUND
 from tb.cosim.toolchain import ROOT, Model, ToolchainError, Variant
+
+TRACE_FILE: Final = "MYR_TRACE_FILE"
+"""Environment variable: where a machine leaves all of its trace records (`tb/cosim/trace.h`)."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def run_model(
             start, end = (ns * 1000 for ns in record.window_ns)
             command += ["--trace-from", str(start), "--trace-to", str(end)]
         if record.trace is not None:
-            recorded["MYR_TRACE_FILE"] = str(record.trace)
+            recorded[TRACE_FILE] = str(record.trace)
     settings = {**_cocotb_environment(model, module, seed), "COCOTB_RESULTS_FILE": str(results), **recorded, **(environment or {})}
     if bound_ns is not None:
         settings[BOUND] = str(bound_ns)

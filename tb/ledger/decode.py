@@ -89,8 +89,13 @@ def _ahead(a: int, b: int) -> int:
     return ((a - b + 0x8000) & 0xFFFF) - 0x8000
 
 
-def decode(records: npt.NDArray[np.void], setups: dict[int, EndpointSetup]) -> list[Packet]:
-    """Rows of the endpoints in `setups`, in the order in which their chains began. Others are left out."""
+def decode(
+    records: npt.NDArray[np.void], setups: dict[int, EndpointSetup], *, complete: bool = True
+) -> list[Packet]:
+    """Rows of the endpoints in `setups`, in the order in which their chains began. Others are left out.
+
+    Of a trace that is not `complete`, of a run that broke off, chains may lack stamps: they are kept with those that they have.
+    """
     if records.dtype != TRACE_DTYPE:
         raise LedgerError(f"trace records have type {records.dtype}, not {TRACE_DTYPE}")
     endpoints = {number: _Endpoint(setup) for number, setup in setups.items()}
@@ -101,18 +106,20 @@ def decode(records: npt.NDArray[np.void], setups: dict[int, EndpointSetup]) -> l
             _visible(flying, cycle, index, info)
         elif (endpoint := endpoints.get(number)) is not None:
             if kind == TraceKind.CPL_OUT:
-                flying[info >> _TAG_S] = _completion_out(endpoint, number, cycle, index, info & _ENTRIES_M)
+                flying[info >> _TAG_S] = _completion_out(
+                    endpoint, number, cycle, index, info & _ENTRIES_M, complete=complete
+                )
             else:
                 packet = _event(endpoint, number, TraceKind(kind), cycle, index, info)
                 if packet is not None:
                     packets.append(packet)
     for number, endpoint in endpoints.items():
-        if endpoint.running:
+        if endpoint.running and complete:
             raise LedgerError(f"{next(iter(endpoint.running.values()))}: its completion never left")
         if endpoint.setup.form == Form.FETCHED:
             _match_fetches(endpoint)
     for packet in packets:
-        if Stamp.CPL_VISIBLE not in packet.stamps:
+        if Stamp.CPL_VISIBLE not in packet.stamps and complete:
             raise LedgerError(f"{packet}: its completion left but was never visible")
     return packets
 
@@ -176,7 +183,9 @@ def _begin(endpoint: _Endpoint, number: int, head: int) -> Packet:
     return packet
 
 
-def _completion_out(endpoint: _Endpoint, number: int, cycle: int, index: int, entries: int) -> list[Packet]:
+def _completion_out(
+    endpoint: _Endpoint, number: int, cycle: int, index: int, entries: int, *, complete: bool
+) -> list[Packet]:
     batch = []
     for n in range(entries):
         if not endpoint.running:
@@ -184,7 +193,7 @@ def _completion_out(endpoint: _Endpoint, number: int, cycle: int, index: int, en
                 f"endpoint {number}: completion {index + n} left at cycle {cycle}, but no chain is running"
             )
         packet = endpoint.running.pop(next(iter(endpoint.running)))
-        if packet.failed_at is None and not packet.stamps.keys() & _LAST_STAMPS:
+        if complete and packet.failed_at is None and not packet.stamps.keys() & _LAST_STAMPS:
             raise LedgerError(f"{packet}: its completion left at cycle {cycle}, before it was over")
         packet.stamps[Stamp.CPL_OUT] = cycle
         batch.append(packet)

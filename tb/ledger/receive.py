@@ -171,10 +171,11 @@ class _Decoder:
         return self.found
 
 
-def decode_receive(records: npt.NDArray[np.void]) -> Received:
+def decode_receive(records: npt.NDArray[np.void], *, complete: bool = True) -> Received:
     """Deliveries, drops and interrupts of a trace that starts with the receive side idle.
 
-    A delivery whose completion write was blocked has no stamp RX_CPL_VISIBLE.
+    A delivery whose completion write was blocked has no stamp RX_CPL_VISIBLE. Of a trace that is not
+    `complete`, of a run that broke off, deliveries may lack others: they are kept with the stamps that they have.
     """
     if records.dtype != TRACE_DTYPE:
         raise LedgerError(f"trace records have type {records.dtype}, not {TRACE_DTYPE}")
@@ -182,4 +183,4 @@ def decode_receive(records: npt.NDArray[np.void]) -> Received:
     wanted = np.isin(records["kind"], [int(kind) for kind in RX_KINDS])
     for cycle, kind, endpoint, index, info in records[wanted].tolist():
         decoder.event(cycle, TraceKind(kind), endpoint, index, info)
-    return decoder.finish()
+    return decoder.finish() if complete else decoder.found

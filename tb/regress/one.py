@@ -21,11 +21,12 @@ from typing import Final
 from tb.cosim import record
 from tb.cosim.bound import BOUND
 from tb.cosim.plant import planted
-from tb.cosim.run import Recording, read_results, run_model
+from tb.cosim.run import TRACE_FILE, Recording, read_results, run_model
 from tb.cosim.toolchain import COVERAGE_FILE, ROOT, Model, ToolchainError, Variant, build
 from tb.regress import models
 from tb.regress.signature import reason_of, signature
 from tb.regress.spec import RESULT_FILE, SPEC_FILE, RunResult, RunSpec, SpecError
+from tb.sim.rtl_files import WAVES
 
 WALL_S: Final = 1800.0
 """Last resort, wall seconds: Python that spins without simulated time. Far above any run's."""
@@ -37,18 +38,21 @@ class _Outcome:
     """What one kind of run leaves."""
 
     def __init__(
-        self, tests: Mapping[str, str | None], simulated_ns: Mapping[str, float], log: Path, exit_status: int
-    ) -> None:
+        self, tests: Mapping[str, str | None], simulated_ns: Mapping[str, float], log: Path, exit_status: int,
+        errors: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.tests = tests
         self.simulated_ns = simulated_ns
         self.log = log
         self.exit_status = exit_status
+        self.errors = errors
         self.passed = exit_status == 0 and bool(tests) and not any(tests.values())
 
 
-def run(spec: RunSpec, folder: Path) -> RunResult:
+def run(spec: RunSpec, folder: Path, recording: Recording | None = None) -> RunResult:
     """Carry out `spec`; its files, the description and the result among them, go to `folder`.
 
+    `recording`: what a run with waves leaves, its FST as `folder/dump.fst`; without it that FST alone, whole.
     Raises `SpecError` when the sources are not those of the description, `ToolchainError` when they do not build.
     """
     if spec.plant != planted():
@@ -66,12 +70,15 @@ def run(spec: RunSpec, folder: Path) -> RunResult:
         (folder / name).unlink(missing_ok=True)
     spec.write(folder / SPEC_FILE)
     before = _cpu_s()
-    outcome = _make_sim(spec, folder) if spec.module == MAKE_SIM else _simulate(spec, model, folder)
+    if recording is None and spec.variant is Variant.WAVES:
+        recording = Recording(folder / WAVES)
+    carry_out = _make_sim if spec.module == MAKE_SIM else _simulate
+    outcome = carry_out(spec, model, folder, recording)
     cpu_s = _cpu_s() - before
     place, reason = "", ""
     if not outcome.passed:
         log = outcome.log.read_text(errors="replace") if outcome.log.is_file() else ""
-        place, reason = reason_of(outcome.tests, log, outcome.exit_status)
+        place, reason = reason_of(outcome.tests, outcome.errors, log, outcome.exit_status)
         if outcome.exit_status == TIMED_OUT:
             reason = f"not done after {WALL_S:.0f} s of wall time"
     result = RunResult(
@@ -86,13 +93,14 @@ def run(spec: RunSpec, folder: Path) -> RunResult:
         digest=_digest(outcome, folder),
         log=str(outcome.log),
         repeat=spec.repeat,
+        look=spec.look,
         points=spec.points,
     )
     result.write(folder / RESULT_FILE)
     return result
 
 
-def _simulate(spec: RunSpec, model: Model, folder: Path) -> _Outcome:
+def _simulate(spec: RunSpec, model: Model, folder: Path, recording: Recording | None) -> _Outcome:
     """A cocotb module in the simulator."""
     environment = {"MYR_JOB": json.dumps({**spec.job, "seed": spec.seed})}
     if "case" in spec.job:
@@ -105,17 +113,22 @@ def _simulate(spec: RunSpec, model: Model, folder: Path) -> _Outcome:
             folder,
             seed=spec.seed,
             environment=environment,
-            record=Recording(folder / "waves.fst") if spec.variant is Variant.WAVES else None,
+            record=recording,
             timeout_s=WALL_S,
             bound_ns=spec.bound_us * 1000,
             stderr=subprocess.STDOUT,
         )
-    return _Outcome(done.tests, done.simulated_ns, done.log, done.exit_status)
+    return _Outcome(done.tests, done.simulated_ns, done.log, done.exit_status, done.errors)
 
 
-def _make_sim(spec: RunSpec, folder: Path) -> _Outcome:
+def _make_sim(spec: RunSpec, model: Model, folder: Path, recording: Recording | None) -> _Outcome:
     """The whole of `make sim`, with its judge."""
-    options = {**spec.job, "seed": spec.seed, "folder": folder, "waves": int(spec.variant is Variant.WAVES)}
+    options = {**spec.job, "seed": spec.seed, "folder": folder, "waves": int(model.variant is Variant.WAVES)}
+    environment = {**os.environ, BOUND: str(spec.bound_us * 1000)}
+    if recording is not None and recording.window_ns is not None:
+        options["window"] = "{}:{}".format(*recording.window_ns)
+    if recording is not None and recording.trace is not None:
+        environment[TRACE_FILE] = str(recording.trace)
     command = [sys.executable, "-m", MAKE_SIM, *(f"--{name}={value}" for name, value in options.items())]
     command += ["--coverage"] if spec.variant is Variant.COVERAGE else []
     log = folder / "run.log"
@@ -128,7 +141,7 @@ def _make_sim(spec: RunSpec, folder: Path) -> _Outcome:
             status = subprocess.run(
                 command,
                 cwd=ROOT,
-                env={**os.environ, BOUND: str(spec.bound_us * 1000)},
+                env=environment,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 timeout=WALL_S,

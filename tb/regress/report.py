@@ -101,8 +101,8 @@ def show(console: Console, found: Regression) -> None:
         highlight=False,
     )
     for signature, results in by_signature(found.results):
-        console.print(f"{len(results)} x {signature}", f"    {results[0].repeat}", sep="\n", markup=False, highlight=False,
-                      soft_wrap=True)  # fmt: skip
+        lines = f"{len(results)} x {signature}", f"    {results[0].repeat}", f"    {results[0].look}"
+        console.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
     console.print(os.path.relpath(found.folder / PAGE), highlight=False, soft_wrap=True)
 
 
@@ -139,7 +139,7 @@ def _junit(found: Regression) -> JUnitXml:
         case = TestCase(result.name, result.test, result.cpu_s)
         if not result.passed:
             failure = Failure(result.signature)
-            failure.text = "\n".join((result.reason, f"log: {result.log}", f"again: {result.repeat}"))
+            failure.text = "\n".join((result.reason, f"log: {result.log}", f"again: {result.repeat}", f"look: {result.look}"))
             case.result = [failure]
         suite.add_testcase(case)
     for name in found.left:

@@ -96,6 +96,7 @@ def _lost(spec: RunSpec, folder: Path, error: BaseException) -> RunResult:
         digest="",
         log="",
         repeat=spec.repeat,
+        look=spec.look,
         points=spec.points,
     )
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 LENGTH: Final = 200
@@ -35,10 +35,16 @@ def signature(place: str, reason: str) -> str:
     return f"{place}: {masked(first_line(reason))}"
 
 
-def reason_of(tests: Mapping[str, str | None], log: str, exit_status: int) -> tuple[str, str]:
-    """Place and words of the first failure: a failed test's own, else the log's first error, else the exit status."""
-    for name, why in tests.items():
-        if why:
-            return name, why
+def reason_of(tests: Mapping[str, str | None], errors: Sequence[str], log: str, exit_status: int) -> tuple[str, str]:
+    """Place and words of the first failure.
+
+    What the hardware's assertions and checkers said (`errors`) comes first: a test only finds that the simulator stopped. Then a
+    failed test's own words, then the log's first error, then the exit status.
+    """
+    failed = next(((name, why) for name, why in tests.items() if why), None)
+    if errors:
+        return failed[0] if failed else "", errors[0]
+    if failed:
+        return failed
     told = next((line.strip() for line in log.splitlines() if _TOLD.search(line)), "")
     return "", told or f"ended with status {exit_status} and no result"

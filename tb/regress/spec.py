@@ -54,8 +54,16 @@ class RunSpec:
     def repeat(self) -> str:
         """The command that repeats this run."""
         verb, waves = words(self.variant)
-        plant = f"PLANT={self.plant} " if self.plant else ""
-        return f"{plant}make {verb} TEST={self.test} SEED={self.seed}{waves}"
+        return f"{self._plant}make {verb} TEST={self.test} SEED={self.seed}{waves}"
+
+    @property
+    def look(self) -> str:
+        """The command that runs it again and opens GTKWave on it."""
+        return f"{self._plant}make waves TEST={self.test} SEED={self.seed}"
+
+    @property
+    def _plant(self) -> str:
+        return f"PLANT={self.plant} " if self.plant else ""
 
     def write(self, path: Path) -> None:
         """Leave the description as a file."""
@@ -99,6 +107,8 @@ class RunResult:
     """SHA-256 of what the run produced; the same description gives the same. Empty: it produced nothing."""
     log: str
     repeat: str
+    look: str
+    """The command that runs it again and opens GTKWave on it."""
     points: tuple[str, ...]
 
     def write(self, path: Path) -> None:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*rtl_files.OUTPUTS, "summary.json"):
         (folder / name).unlink(missing_ok=True)
-    record = Recording((folder / rtl_files.WAVES).resolve()) if config.waves else None
+    record = Recording((folder / rtl_files.WAVES).resolve(), window_ns=config.window_ns) if config.waves else None
     outcome = simulate(console, model, config, len(frames), record)
     if not outcome.passed:
         report.write(folder / "summary.json", {"ok": False, "command": config.command, "log": str(outcome.log)})

@@ -38,6 +38,8 @@ class SimConfig:
     """How the guests share the NIC."""
     folder: Path = Path("build/sim")
     """Where the run leaves its files."""
+    window_ns: tuple[int, int] | None = None
+    """The part of simulated time that is in the FST; None: all of it."""
 
     @property
     def variant(self) -> Variant:
@@ -69,6 +71,7 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
     parser.add_argument("--mode", metavar="MODE", help=f"how guests share the NIC: {modes} (MODE; {default.mode})")
     parser.add_argument("--waves", metavar="0|1", help="1: leave an FST (WAVES; 0)")
     parser.add_argument("--coverage", action="store_true", help="leave coverage.dat: for make cov, not with waves")
+    parser.add_argument("--window", metavar="NS:NS", help="with waves: only this part of simulated time is in the FST")
     parser.add_argument("--folder", metavar="DIR", type=Path, default=default.folder, help="results (build/sim)")
     options = vars(parser.parse_args(argv))
 
@@ -86,6 +89,12 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
     waves = bool(number("waves", 0, 1, 0))
     if waves and options["coverage"]:
         parser.error("WAVES=1 and --coverage are two simulators: leave one of them out")
+    window = None
+    if options["window"] is not None:
+        start, _, end = options["window"].partition(":")
+        if not (start + end).isdecimal() or not start or not end or int(start) >= int(end):
+            parser.error(f"--window {options['window']}: must be two times in ns, the earlier first")
+        window = int(start), int(end)
     mode = value("mode") or default.mode.value
     if mode not in list(Sharing):
         parser.error(f"MODE={mode}: must be one of {modes}")
@@ -97,4 +106,5 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
         coverage=options["coverage"],
         mode=Sharing(mode),
         folder=options["folder"],
+        window_ns=window,
     )

@@ -18,13 +18,15 @@ class WavesConfig:
     """Which packet and which part of the run are shown, and with which view."""
 
     view: View
+    test: str = ""
+    """Of the suites; empty: a run of `make sim`."""
     packet: int | None = None
     window_ns: tuple[int, int] | None = None
     """Simulated time that the FST holds; None: all."""
 
     @classmethod
     def parse(cls, views: Mapping[str, View], environment: Mapping[str, str] = os.environ) -> WavesConfig:
-        """VIEW, PACKET, FROM and TO (ns). Raises `WavesError`."""
+        """VIEW, TEST, PACKET, FROM and TO (ns). Raises `WavesError`."""
         name = environment.get("VIEW") or next(iter(views))
         if name not in views:
             raise WavesError(f"VIEW={name}: must be one of {', '.join(views)}")
@@ -34,7 +36,7 @@ class WavesConfig:
             if end is None or (start or 0) >= end:
                 raise WavesError(f"FROM={environment.get('FROM', '')} TO={environment.get('TO', '')}: ns, FROM before TO")
             window = (start or 0, end)
-        return cls(views[name], packet, window)
+        return cls(views[name], environment.get("TEST", ""), packet, window)
 
 
 def _number(environment: Mapping[str, str], key: str) -> int | None:

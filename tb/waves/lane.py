@@ -31,6 +31,20 @@ def lane(name: str, changes: Iterable[Change]) -> Lane:
     return Lane(name, tuple(sorted(changes, key=lambda change: (change.start_ps, change.end_ps))))
 
 
+def rows(name: str, lives: Iterable[Sequence[Change]]) -> list[Lane]:
+    """As many lanes as it takes to show every life (changes, none empty) without overlaps, each in the first that is free."""
+    packed: list[list[Change]] = []
+    ends: list[int] = []
+    for life in sorted(lives, key=lambda life: life[0].start_ps):
+        row = next((n for n, end in enumerate(ends) if end <= life[0].start_ps), len(packed))
+        if row == len(packed):
+            packed.append([])
+            ends.append(0)
+        packed[row] += life
+        ends[row] = max(change.end_ps for change in life)
+    return [lane(f"{name} {n + 1}" if n else name, changes) for n, changes in enumerate(packed)]
+
+
 def filter_text(lanes: Sequence[Lane]) -> str:
     """What a transaction filter writes: GTKWave manual, "Transaction Filters Process"."""
     parts = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,18 @@ VIEWS: Final = Path(__file__).with_name("views.toml")
 FORMATS: Final = ("hex", "dec", "bin")
 STREAMS: Final = ("nic_tx", "nic_rx", "up", "mem_up", "mem_dn", "dn")
 """TLP streams of `myr_top`, by the name of their beat."""
+
+
+class Lanes(StrEnum):
+    """Rows of text that a group may have beside those of stages and TLPs."""
+
+    GUESTS = "guests"
+    """A group for each guest instead of one: its sends, receives and interrupts."""
+    DESCRIPTORS = "descriptors"
+    """Send descriptors under execution."""
+    INTERRUPTS = "interrupts"
+    ERRORS = "errors"
+    """Failed chains and dropped frames."""
 
 
 class ViewError(ValueError):
@@ -25,6 +38,8 @@ class SignalRow:
 
     path: str
     format: str
+    lsb: int = 0
+    """Index of its lowest bit, which is part of its name in GTKWave."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,7 @@ class Group:
     """Stages of the ledger whose packets are shown."""
     tlp: tuple[str, ...]
     """Streams that are decoded."""
-    irq: bool
+    lanes: tuple[Lanes, ...]
     signals: tuple[SignalRow, ...]
 
 
@@ -75,16 +90,18 @@ def _group(path: Path, name: str, entry: dict[str, Any]) -> Group:
         _one_of(path, f"{where}.stages", stage, stages)
     for stream in entry.get("tlp", []):
         _one_of(path, f"{where}.tlp", stream, STREAMS)
+    for lanes in entry.get("lanes", []):
+        _one_of(path, f"{where}.lanes", lanes, list(Lanes))
     signals = []
-    for signal in _take(path, where, entry, "signals", list):
+    for signal in entry.get("signals", []):
         shown = signal.get("format", "hex")
         _one_of(path, f"{where}.signals.format", shown, FORMATS)
-        signals.append(SignalRow(_take(path, f"{where}.signals", signal, "path", str), shown))
+        signals.append(SignalRow(_take(path, f"{where}.signals", signal, "path", str), shown, signal.get("lsb", 0)))
     return Group(
         _take(path, where, entry, "title", str),
         tuple(entry.get("stages", [])),
         tuple(entry.get("tlp", [])),
-        bool(entry.get("irq", False)),
+        tuple(Lanes(lanes) for lanes in entry.get("lanes", [])),
         tuple(signals),
     )
 

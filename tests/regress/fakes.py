@@ -41,6 +41,7 @@ def run(what: RunSpec, folder: Path) -> RunResult:
         digest="d",
         log=str(folder / "sim.log"),
         repeat=what.repeat,
+        look=what.look,
         points=what.points,
     )
     result.write(folder / RESULT_FILE)

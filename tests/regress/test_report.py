@@ -86,7 +86,7 @@ def test_junit_is_read_by_others(tmp_path: Path) -> None:
     assert list(cases) == ["fine-1", "wrong-1", "slow-1"]
     failure = cases["wrong-1"].find("failure")
     assert failure is not None and failure.get("message") == "tests.fake.run: AssertionError: frame # of guest # at # differs"
-    assert "again: make sim TEST=wrong SEED=1" in (failure.text or "")
+    assert "again: make sim TEST=wrong SEED=1\nlook: make waves TEST=wrong SEED=1" in (failure.text or "")
     assert len(cases["fine-1"]) == 0 and cases["fine-1"].get("time") == str(fakes.CPU_S)
 
 
@@ -99,6 +99,7 @@ def test_page_is_whole_and_safe(tmp_path: Path) -> None:
     assert page.links == [] and "<script" not in text
     assert "<script>alert(1)</script>" in page.text
     assert "make sim TEST=wrong SEED=1" in page.text and "make sim TEST=wrong SEED=2" in page.text
+    assert "make waves TEST=wrong SEED=1" in page.text
     assert "what <must> hold" in page.text and "it has not been run here" in page.text
     rows = [" ".join(row.split()) for row in text.split("<tr>")]
     assert any("a_point" in row and 'class="good">passed<' in row for row in rows)
@@ -134,5 +135,5 @@ def test_a_person_sees_groups_and_the_command(tmp_path: Path) -> None:
     report.show(Console(file=out, width=100), regression(tmp_path, [("fine", 1), ("wrong", 4), ("wrong", 5)]))
     told = out.getvalue()
     assert "1 passed, 2 failed in 12 s" in told
-    assert "2 x tests.fake.run: AssertionError: frame # of guest # at # differs\n    make sim TEST=wrong SEED=4\n" in told
+    assert "2 x tests.fake.run: AssertionError: frame # of guest # at # differs\n    make sim TEST=wrong SEED=4\n    make waves TEST=wrong SEED=4\n" in told
 

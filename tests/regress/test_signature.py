@@ -38,8 +38,11 @@ def test_the_place_is_part_of_it_and_the_first_line_alone_counts() -> None:
     assert len(masked("word " * 100)) <= LENGTH
 
 
-def test_a_tests_own_words_come_first_then_the_logs_then_the_status() -> None:
+def test_the_hardwares_words_come_first_then_a_tests_then_the_logs_then_the_status() -> None:
     log = "start\n%Error: myr_nic.sv:12: Assertion failed in myr_top.nic\nValueError: later\n"
-    assert reason_of({"t.one": None, "t.two": "late"}, log, 0) == ("t.two", "late")
-    assert reason_of({"t.one": None}, log, 1) == ("", "%Error: myr_nic.sv:12: Assertion failed in myr_top.nic")
-    assert reason_of({}, "nothing here\n", 139) == ("", "ended with status 139 and no result")
+    said = ("myr_nic.sv:12: Assertion failed in myr_top.nic", "another")
+    assert reason_of({"t.one": None, "t.two": "late"}, said, log, 0) == ("t.two", said[0])
+    assert reason_of({"t.one": None}, said, log, 0) == ("", said[0])
+    assert reason_of({"t.one": None, "t.two": "late"}, (), log, 0) == ("t.two", "late")
+    assert reason_of({"t.one": None}, (), log, 1) == ("", "%Error: myr_nic.sv:12: Assertion failed in myr_top.nic")
+    assert reason_of({}, (), "nothing here\n", 139) == ("", "ended with status 139 and no result")

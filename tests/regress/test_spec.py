@@ -20,6 +20,7 @@ def test_a_description_is_read_as_it_was_written(tmp_path: Path) -> None:
     spec.write(tmp_path / "run.json")
     assert RunSpec.read(tmp_path / "run.json") == spec
     assert spec.repeat == "PLANT=fetch_wrap make sim TEST=limits.chain SEED=7 WAVES=1"
+    assert spec.look == "PLANT=fetch_wrap make waves TEST=limits.chain SEED=7"
     assert spec.name == "limits.chain-7"
     assert replace(spec, variant=Variant.COVERAGE, plant="").repeat == "make cov TEST=limits.chain SEED=7"
     assert replace(spec, variant=Variant.PLAIN, plant="").repeat == "make sim TEST=limits.chain SEED=7"

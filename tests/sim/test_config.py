@@ -46,6 +46,18 @@ def test_another_mode_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "MODE=sriov: must be one of native, iommu, windows, validated, split" in capsys.readouterr().err
 
 
+def test_the_window_of_the_waves() -> None:
+    assert parse(["--window", "5:90"], {}).window_ns == (5, 90)
+
+
+@pytest.mark.parametrize("text", ["5", "5:", ":5", "5:5", "9:5", "a:5"])
+def test_a_window_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(["--window", text], {})
+    assert stop.value.code == 2
+    assert f"--window {text}: must be two times in ns, the earlier first" in capsys.readouterr().err
+
+
 def test_empty_variables_are_unset() -> None:
     assert parse([], {"GUESTS": "", "PCAP": "", "SEED": "", "WAVES": "", "MODE": ""}) == SimConfig()
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from scapy.utils import PcapWriter
 
 from sw.abi.registers import Form, TraceKind
@@ -17,12 +15,15 @@ from tb.ledger.records import TRACE_DTYPE
 from tb.ledger.stages import PacketForm, Stamp
 from tb.sim.capture import SHIPPED, load
 from tb.sim.rtl_files import WAVES
-from tb.waves.__main__ import TRACE, main
+from tb.waves.__main__ import main
 from tb.waves.config import WavesConfig
 from tb.waves.desk import SAVE_FILE, prepare
-from tb.waves.dump import Dump
-from tb.waves.setups import endpoint_setups
+from tb.waves.dump import Dump, cycle_at
+from tb.waves.packet_lanes import Ledger
+from tb.waves.rerun import TRACE
+from tb.waves.setups import endpoint_lives
 from tb.waves.view import read_views
+from tests.waves.support import ask_gtkwave
 
 GUESTS = 3
 WAVES_PIXELS = 1100
@@ -34,14 +35,6 @@ X11 = {
 """X11's rgb.txt."""
 FRAMES = 60
 SETTINGS = {"GUESTS": str(GUESTS), "SEED": "5"}
-
-QUESTIONS = """
-for {set i 0} {$i < [gtkwave::getTotalNumTraces]} {incr i} {
-    puts "ROW\t[gtkwave::getTraceNameFromIndex $i]\t[gtkwave::getTraceValueAtMarkerFromIndex $i]"
-}
-gtkwave::/File/Grab_To_File %s
-gtkwave::/File/Quit
-"""
 
 
 @pytest.fixture(scope="module")
@@ -59,34 +52,37 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]
 
 
 def packets(folder: Path) -> list[Packet]:
-    """Sends by the ledger, in their order, with the rings as the run's summary of itself tells them."""
+    """The guests' sends, with the rings as the run's summary of itself tells them."""
     records = np.fromfile(folder / TRACE, TRACE_DTYPE)
     forms = [Form.PUSHED, Form.PUSHED, Form.FETCHED]
-    found = decode(records, {n: EndpointSetup(forms[n], 256) for n in range(GUESTS)})
-    return sorted(found, key=lambda packet: (min(packet.stamps.values()), packet.endpoint, packet.head))
+    return decode(records, {n: EndpointSetup(forms[n], 256) for n in range(GUESTS)})
 
 
-def ask_gtkwave(folder: Path) -> tuple[list[tuple[str, str]], Image.Image]:
-    """(name, value at the primary marker) of every row, and the picture."""
-    script, picture = folder / "ask.tcl", folder / "picture.png"
-    script.write_text(QUESTIONS % picture)
-    command = ["xvfb-run", "-a", "-s", "-screen 0 1700x1100x24", "gtkwave", "-S", str(script), "--save", str(folder / SAVE_FILE)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    rows = [line.split("\t")[1:] for line in told.splitlines() if line.startswith("ROW\t")]
-    return [(name, value) for name, value in rows], Image.open(picture).convert("RGB")
+def ledger(folder: Path) -> Ledger:
+    """What `make waves` numbers: sends of all endpoints, the hostile guest's among them."""
+    dump = Dump(folder / WAVES)
+    return Ledger.of(np.fromfile(folder / TRACE, TRACE_DTYPE), endpoint_lives(dump), cycle_at(dump.span_ps()[1]))
 
 
 def test_all_signals_of_all_views_are_in_the_design(run: tuple[Path, dict[str, str]]) -> None:
     dump = Dump(run[0] / "first" / WAVES)
     paths = {row.path for view in read_views().values() for group in view.groups for row in group.signals}
-    assert len(paths) > 60
+    assert len(paths) > 200
     assert [path for path in sorted(paths) if path not in dump] == []
 
 
 def test_the_waves_tell_the_rings_as_they_were_set_up(run: tuple[Path, dict[str, str]]) -> None:
-    setups = endpoint_setups(Dump(run[0] / "first" / WAVES))
-    told = {n: (setup.form, setup.send_entries) for n, setup in setups.items() if n < GUESTS}
+    lives = endpoint_lives(Dump(run[0] / "first" / WAVES))
+    told = {life.endpoint: (life.setup.form, life.setup.send_entries) for life in lives if life.endpoint < GUESTS}
     assert told == {0: (Form.PUSHED, 256), 1: (Form.PUSHED, 256), 2: (Form.FETCHED, 256)}
+
+
+def test_packets_are_numbered_by_their_doorbells(run: tuple[Path, dict[str, str]]) -> None:
+    numbered = ledger(run[0] / "first").packets
+    own = [packet for packet in numbered if packet.endpoint < GUESTS]
+    assert sorted(own, key=str) == sorted(packets(run[0] / "first"), key=str)
+    rung = [packet.stamps[Stamp.DOORBELL] for packet in numbered]
+    assert len(rung) >= FRAMES and rung == sorted(rung)
 
 
 def test_the_trace_is_the_one_that_the_run_has_judged(run: tuple[Path, dict[str, str]]) -> None:
@@ -96,11 +92,11 @@ def test_the_trace_is_the_one_that_the_run_has_judged(run: tuple[Path, dict[str,
 
 @pytest.mark.parametrize("form", [PacketForm.INLINE, PacketForm.PUSHED, PacketForm.FETCHED])
 def test_a_packet_in_the_real_gtkwave(run: tuple[Path, dict[str, str]], tmp_path: Path, form: PacketForm) -> None:
-    order = packets(run[0] / "first")
+    order = ledger(run[0] / "first").packets
     number = next(n for n, packet in enumerate(order) if packet.form is form)
     packet = order[number]
     view = read_views()["send"]
-    prepare(tmp_path, run[0] / "first" / WAVES, run[0] / "first" / TRACE, WavesConfig(view, number))
+    prepare(tmp_path, run[0] / "first" / WAVES, run[0] / "first" / TRACE, WavesConfig(view, packet=number))
     rows, picture = ask_gtkwave(tmp_path)
     shown = dict(rows)
     # The primary marker is at the doorbell: the hardware's own count of cycles says the same.
@@ -109,7 +105,9 @@ def test_a_packet_in_the_real_gtkwave(run: tuple[Path, dict[str, str]], tmp_path
     assert rows[0] == (f"packet {number} (endpoint {packet.endpoint})", f"#{number} {first}")
     assert shown["pay_req mode"] == "ModeIommu", "enumerations have their names"
     titles = [group.title for group in view.groups]
-    assert [name for name, _ in rows if name in titles] == [title for title in titles for _ in range(2)]
+    guests = [f"{titles[0]} of endpoint {n}" for n in sorted({packet.endpoint for packet in order})]
+    shown_titles = [*guests, *titles[1:]]
+    assert [name for name, _ in rows if name in shown_titles] == [title for title in shown_titles for _ in range(2)]
     lines = (tmp_path / SAVE_FILE).read_text()
     marks = next(line for line in lines.splitlines() if line.startswith("*")).split()[1:4]
     stamps = (Stamp.DOORBELL, Stamp.DOORBELL, Stamp.WIRE_FIRST)
@@ -126,7 +124,7 @@ def test_a_packet_in_the_real_gtkwave(run: tuple[Path, dict[str, str]], tmp_path
 
 
 def test_the_life_of_a_packet_without_a_gap_in_a_window_of_the_run(run: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
-    first = packets(run[0] / "first")[0]
+    first = ledger(run[0] / "first").packets[0]
     end_ns = max(first.stamps.values()) * 4 + 1_000
     assert main({**run[1], "PACKET": "0", "FROM": str(end_ns - 50_000), "TO": str(end_ns)}, tmp_path) == 0
     start, end = Dump(tmp_path / WAVES).span_ps()
@@ -148,7 +146,7 @@ def test_the_life_of_a_packet_without_a_gap_in_a_window_of_the_run(run: tuple[Pa
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"VIEW": "receiver"}, "VIEW=receiver: must be one of send, receive, protection"),
+        ({"VIEW": "receiver"}, "VIEW=receiver: must be one of send, receive, protection, revocation, "),
         ({"PACKET": "x"}, "PACKET=x: must be a number from 0 on"),
         ({"FROM": "5", "TO": "5"}, "FROM=5 TO=5: ns, FROM before TO"),
         ({"FROM": "5"}, "FROM=5 TO=: ns, FROM before TO"),
@@ -161,5 +159,5 @@ def test_bad_settings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_a_packet_that_is_not_there(run: tuple[Path, dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main({**run[1], "PACKET": "100000"}, tmp_path) == 2
-    count = len(packets(run[0] / "first"))
+    count = len(ledger(run[0] / "first").packets)
     assert f"PACKET=100000: this run has {count} packets" in capsys.readouterr().err
