@@ -1,4 +1,4 @@
-"""One run: `python -m tb.uvm tests/constraints/full.toml --seed 7`, or of a plan: `python -m tb.uvm build/uvm/run.json`."""
+"""One run: `python -m tb.uvm tests/constraints/full.toml --seed 7`, or of a plan: `python -m tb.uvm build/uvm/uvm.json`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("what", type=Path, help="constraints (.toml) or a plan (.json)")
     parser.add_argument("--seed", type=int, default=1, help="of a constraint file's run")
     parser.add_argument("--mode", choices=MODES, help="instead of the file's")
-    parser.add_argument("--folder", type=Path, default=ROOT / "build/uvm", help="for run.json, coverage.json and the log")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build/uvm", help="for uvm.json, coverage.json and the log")
     arguments = parser.parse_args()
     what = arguments.what.resolve()
     job: dict[str, Any] = {"folder": str(arguments.folder.resolve())}
@@ -38,7 +38,7 @@ def main() -> int:
     result = run_model(build_machine(), "tb.uvm.tests.random", arguments.folder.resolve(), seed=seed,
                        environment={"MYR_JOB": json.dumps(job)}, timeout_s=900)
     if result.passed:
-        print(f"passed, seed {seed}: {json.loads((arguments.folder / 'run.json').read_text())['compared']}")
+        print(f"passed, seed {seed}: {json.loads((arguments.folder / 'uvm.json').read_text())['compared']}")
     return 0 if result.passed else 1
 
 

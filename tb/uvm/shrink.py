@@ -1,7 +1,7 @@
-"""From a failing run to a small one that fails the same way: `python -m tb.uvm.shrink build/uvm/run.json`.
+"""From a failing run to a small one that fails the same way: `python -m tb.uvm.shrink build/uvm/uvm.json`.
 
 Takes operations, guests and settings away, then makes operations simpler, as long as the first failure stays of the
-same kind (`signature` in run.json). Writes `small.json`, a plan, and prints the command that repeats it.
+same kind (`signature` in uvm.json). Writes `small.json`, a plan, and prints the command that repeats it.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Signature:
         """Kind of the first failure; None: it passes."""
         self.runs += 1
         self._folder.mkdir(parents=True, exist_ok=True)
-        results = self._folder / "run.json"
+        results = self._folder / "uvm.json"
         results.unlink(missing_ok=True)
         path = self._folder / "candidate.json"
         plan.write(path)
@@ -124,7 +124,7 @@ class Signature:
 def main() -> int:
     """0: a small plan was written."""
     parser = argparse.ArgumentParser(prog="python -m tb.uvm.shrink", description=__doc__)
-    parser.add_argument("run", type=Path, help="run.json of a failing run")
+    parser.add_argument("run", type=Path, help="uvm.json of a failing run")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/shrink")
     arguments = parser.parse_args()
     plan = Plan.read(arguments.run)

@@ -52,6 +52,15 @@ def test_a_run_of_other_rtl_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         one.run(spec("mac"), tmp_path)
 
 
+def test_a_random_system_leaves_its_description_and_its_plan(tmp_path: Path) -> None:
+    """Both repeat it: the one here, the other by itself and for the shrinker."""
+    job = {"constraints": "tests/constraints/smoke.toml", "mode": "iommu"}
+    result = one.run(replace(spec(module="tb.uvm.tests.random"), job=job), tmp_path)
+    assert result.passed
+    assert RunSpec.read(tmp_path / "run.json").job == job
+    assert json.loads((tmp_path / "uvm.json").read_text())["signature"] is None
+
+
 def test_a_hung_machine_ends_at_its_bound_and_says_who_waits_for_what(tmp_path: Path) -> None:
     result = one.run(spec(bound_us=40), tmp_path)
     assert not result.passed and result.simulated_ns == 40_000

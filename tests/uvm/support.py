@@ -22,6 +22,6 @@ def run(folder: Path, module: str = "random", *, model: Model | None = None, see
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """What the run left behind: `run.json`."""
-    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    """What the run left behind: `uvm.json`."""
+    found: dict[str, Any] = json.loads((folder / "uvm.json").read_text())
     return found

@@ -21,6 +21,6 @@ def test_the_same_seed_is_the_same_run(tmp_path: Path) -> None:
     """From constraints, and again from the plan that the run has left behind."""
     first, again = tmp_path / "first", tmp_path / "again"
     assert run(first, seed=9, constraints=str(CONSTRAINTS / "starved.toml")).passed
-    assert run(again, seed=9, plan=str(first / "run.json")).passed
+    assert run(again, seed=9, plan=str(first / "uvm.json")).passed
     assert results(first) == results(again)
     assert (first / "coverage.json").read_bytes() == (again / "coverage.json").read_bytes()

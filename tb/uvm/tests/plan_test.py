@@ -81,11 +81,11 @@ class PlanTest(uvm_test):
         await self.bench.shut_down()
 
     def check_phase(self) -> None:
-        """Write `run.json`; fail with all that is wrong, what happened first first."""
+        """Write `uvm.json`; fail with all that is wrong, what happened first first."""
         board = self.environment.scoreboard
         found = [*board.mismatches, *self.failures]
         folder = Path(self.job.get("folder", "."))
-        self.plan.write(folder / "run.json", signature=found[0].kind if found else None, failures=[str(f) for f in found],
+        self.plan.write(folder / "uvm.json", signature=found[0].kind if found else None, failures=[str(f) for f in found],
                         compared=dict(board.compared))
         self.environment.coverage.write_file(folder / RUN_FILE)
         self.logger.info(f"compared {dict(board.compared)}")

@@ -178,9 +178,9 @@ class RegisterTest(uvm_test):
         self.check("dropped writes", "two control registers at once", await self.dropped(), had + 1)
 
     def check_phase(self) -> None:
-        """Write `run.json`; fail with all that is wrong."""
+        """Write `uvm.json`; fail with all that is wrong."""
         results = {"signature": self.wrong[0].split(":")[0] if self.wrong else None, "failures": self.wrong, "compared": self.checks}
-        (Path(self.job.get("folder", ".")) / "run.json").write_text(json.dumps(results, indent=1))
+        (Path(self.job.get("folder", ".")) / "uvm.json").write_text(json.dumps(results, indent=1))
         self.logger.info(f"compared {self.checks}")
         if self.wrong:
             raise AssertionError("\n".join(["", *self.wrong[:40]]))
