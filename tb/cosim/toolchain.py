@@ -123,7 +123,10 @@ def rtl_sources(*folders: str) -> list[Path]:
     packages.sort(key=lambda f: next((i for i, part in enumerate(order) if part in f.parts), len(order)))
     files = packages + [f for f in found if not f.stem.endswith("_pkg")]
     wanted = [root / folder for folder in folders]
-    return [f for f in files if not wanted or any(f.is_relative_to(folder) for folder in wanted)]
+    chosen = [f for f in files if not wanted or any(f.is_relative_to(folder) for folder in wanted)]
+    # what a planted bug does not touch is the tree's own file: a model without it is the one that is there
+    originals = [ROOT / "rtl" / file.relative_to(root) for file in chosen]
+    return [original if original.read_bytes() == file.read_bytes() else file for original, file in zip(originals, chosen, strict=True)]
 
 
 def checker_sources() -> list[Path]:

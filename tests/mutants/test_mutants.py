@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tb.cosim.toolchain import rtl_sources
 from tests.mutants.campaign import Mutant, MutantError, Verdict, judge, read_mutants, run
 
 SAMPLE = ("window_endpoint", "msix_mask", "fetch_wrap")
@@ -29,6 +30,13 @@ def test_there_are_twenty_in_different_modules() -> None:
     for mutant in mutants:
         touched = [line for line in mutant.patch.read_text().splitlines() if line.startswith("+++ ")]
         assert [Path(line).stem for line in touched] == [mutant.module], "each patch is of the module that it names"
+
+
+def test_only_the_module_with_the_bug_is_other_than_the_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = rtl_sources()
+    monkeypatch.setenv("PLANT", "runt_limit")
+    planted = rtl_sources()
+    assert [new.stem for old, new in zip(ours, planted, strict=True) if old != new] == ["myr_mac_rx"]
 
 
 @pytest.mark.parametrize(
