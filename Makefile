@@ -10,7 +10,7 @@ sim: ## guests send through the RTL NIC: GUESTS=4 MODE=iommu|native|windows|vali
 	@tools/bootstrap $(if $(regression),regress,sim)
 	@$(python) -m $(if $(regression),tb.regress,tb.sim) $(args)
 
-waves: ## one run again in GTKWave: SEED=1 PACKET=17 VIEW=send|receive|protection|revocation|interrupt|line|offload|errors|pci|link FROM=ns TO=ns, and what `make sim` takes, TEST=name as well
+waves: ## one run again in GTKWave: SEED=1 PACKET=17 VIEW=send|receive|protection|revocation|interrupt|line|offload|errors|pci|link FROM=ns TO=ns, and what `make sim` takes, TEST=name as well; PLAN=file of a random system
 	@WAVES=1 tools/bootstrap regress
 	@$(python) -m tb.waves
 

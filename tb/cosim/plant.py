@@ -27,6 +27,11 @@ def planted() -> str:
     return os.environ.get("PLANT", "")
 
 
+def prefix() -> str:
+    """What stands before a command that is to repeat something of this process."""
+    return f"PLANT={planted()} " if planted() else ""
+
+
 def rtl_root() -> Path:
     """Folder of the RTL that simulators are built from: `rtl`, or a copy with the bug that PLANT names.
 

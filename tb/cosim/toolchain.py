@@ -233,7 +233,7 @@ def recipe(
     if public:
         flags += ["--public-flat-rw"]
     settings = [ROOT / "rtl/lint.vlt"] if (ROOT / "rtl/lint.vlt").is_file() else []
-    settings += [COSIM / "coverage.vlt"] if variant is Variant.COVERAGE else []
+    settings += [COSIM / f"{variant}.vlt"] if variant is not Variant.PLAIN else []
     return Recipe(name, top, tuple(flags), (*settings, *sources, *cpp), tuple(headers), variant)
 
 

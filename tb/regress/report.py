@@ -17,6 +17,7 @@ from rich.console import Console
 
 from tb.cosim.toolchain import ROOT
 from tb.regress import testplan
+from tb.regress.signature import LENGTH, first_line
 from tb.regress.spec import RunResult
 from tb.regress.testplan import Plan
 
@@ -101,7 +102,8 @@ def show(console: Console, found: Regression) -> None:
         highlight=False,
     )
     for signature, results in by_signature(found.results):
-        lines = f"{len(results)} x {signature}", f"    {results[0].repeat}", f"    {results[0].look}"
+        first = results[0]
+        lines = f"{len(results)} x {signature}", f"    {first_line(first.reason)[:LENGTH]}", f"    {first.repeat}", f"    {first.look}"
         console.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
     console.print(os.path.relpath(found.folder / PAGE), highlight=False, soft_wrap=True)
 

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from tb.cosim.plant import prefix
 from tb.cosim.run import run_model
 from tb.cosim.toolchain import ROOT, Model, build_machine
 from tb.uvm.plan import Operation, Plan
@@ -139,7 +141,8 @@ def main() -> int:
     small.write(path, signature=kind)
     print(f"{len(plan.operations)} operations, {len(plan.guests)} guests -> {len(small.operations)} operations,"
           f" {len(small.guests)} guests, in {signature.runs} runs: {kind}")
-    print(f"again: python -m tb.uvm {path}")
+    shown = os.path.relpath(path)
+    print(f"again: {prefix()}python -m tb.uvm {shown}", f"look:  {prefix()}make waves PLAN={shown}", sep="\n")
     return 0
 
 

@@ -11,39 +11,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-
 from tb.cosim.plant import results_root
 from tb.cosim.toolchain import ToolchainError
 from tb.regress.regression import UsageError
 from tb.regress.suites import SuitesError
 from tb.regress.testplan import PlanError
+from tb.sim import report
 from tb.sim.__main__ import shown
 from tb.sim.capture import CaptureError
-from tb.sim.report import write
 from tb.sim.rtl_files import WAVES
+from tb.uvm import plan
 from tb.waves import viewer
 from tb.waves.config import WavesConfig, WavesError
 from tb.waves.desk import Prepared, prepare, prepare_block
 from tb.waves.dump import DumpError
 from tb.waves.packet_lanes import PacketError
-from tb.waves.rerun import TRACE, Rerun, of_sim, of_test
+from tb.waves.rerun import TRACE, Rerun, of_plan, of_sim, of_test
 from tb.waves.view import ViewError, read_views
 
 _ERRORS: Final = (
-    CaptureError, DumpError, PacketError, PlanError, SuitesError, ToolchainError, UsageError, ViewError, WavesError,
+    CaptureError, plan.PlanError, OSError, DumpError, PacketError, PlanError, SuitesError, ToolchainError, UsageError, ViewError, WavesError,
 )  # fmt: skip
 
 
 def main(environment: Mapping[str, str] = os.environ, folder: Path | None = None) -> int:
-    console = Console()
+    console = report.console()
     folder = folder or results_root() / "waves"
     try:
         config = WavesConfig.parse(read_views(), environment)
         folder.mkdir(parents=True, exist_ok=True)
         for old in (WAVES, TRACE):
             (folder / old).unlink(missing_ok=True)
-        run = (of_test if config.test else of_sim)(console, environment, folder, config.window_ns)
+        if config.plan:
+            run = of_plan(console, Path(config.plan), folder, config.window_ns)
+        else:
+            run = (of_test if config.test else of_sim)(console, environment, folder, config.window_ns)
         made = _prepare(folder, config, run)
     except _ERRORS as error:
         print(error, file=sys.stderr)
@@ -60,7 +62,7 @@ def main(environment: Mapping[str, str] = os.environ, folder: Path | None = None
     print(opens)
     told = {"ok": run.passed, "run": run.name, "reason": run.reason, "digest": run.digest, "packets": made.packets,
             "left_out": list(made.left_out), "opens": opens}  # fmt: skip
-    write(folder / "summary.json", told)
+    report.write(folder / "summary.json", told)
     return 0 if run.passed else 1
 
 

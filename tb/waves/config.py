@@ -20,13 +20,15 @@ class WavesConfig:
     view: View
     test: str = ""
     """Of the suites; empty: a run of `make sim`."""
+    plan: str = ""
+    """File of a random system (docs/uvm.md), instead."""
     packet: int | None = None
     window_ns: tuple[int, int] | None = None
     """Simulated time that the FST holds; None: all."""
 
     @classmethod
     def parse(cls, views: Mapping[str, View], environment: Mapping[str, str] = os.environ) -> WavesConfig:
-        """VIEW, TEST, PACKET, FROM and TO (ns). Raises `WavesError`."""
+        """VIEW, TEST, PLAN, PACKET, FROM and TO (ns). Raises `WavesError`."""
         name = environment.get("VIEW") or next(iter(views))
         if name not in views:
             raise WavesError(f"VIEW={name}: must be one of {', '.join(views)}")
@@ -36,7 +38,10 @@ class WavesConfig:
             if end is None or (start or 0) >= end:
                 raise WavesError(f"FROM={environment.get('FROM', '')} TO={environment.get('TO', '')}: ns, FROM before TO")
             window = (start or 0, end)
-        return cls(views[name], environment.get("TEST", ""), packet, window)
+        test, plan = environment.get("TEST", ""), environment.get("PLAN", "")
+        if test and plan:
+            raise WavesError(f"TEST={test} PLAN={plan}: one of them")
+        return cls(views[name], test, plan, packet, window)
 
 
 def _number(environment: Mapping[str, str], key: str) -> int | None:

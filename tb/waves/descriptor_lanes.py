@@ -31,7 +31,7 @@ _SLOT: Final = "u_nic.ring_read_slot"
 """Endpoint and slot of the descriptor that is there one cycle later."""
 _AT_WORK: Final = {_EXEC: {"StHead", "StPiece"}, _TSO: {"StHead", "StLook", "StHeader", "StPiece"}}
 _PUT_BACK: Final = "u_nic.u_exec.wait_more"
-"""The chain is not all there yet, and what stands in its head's slot is an older one."""
+"""In a head's cycle: the chain is not all there yet, and what stands in its slot is an older one."""
 _SLOT_BITS: Final = 10
 _PLAIN: Final = "turquoise4"
 _SEGMENTED: Final = "DarkOrange4"
@@ -80,6 +80,7 @@ def executed(dump: Dump) -> Iterator[Executed]:
     """All descriptors that the two executors have worked on, in their order."""
     paths = (_EXEC, _TSO, _HEAD, _SLOT, _PUT_BACK, *_FIELDS)
     at_work = {path: {value for value, name in dump.names(path).items() if name in names} for path, names in _AT_WORK.items()}
+    [head] = [value for value, name in dump.names(_EXEC).items() if name == "StHead"]
     changes: dict[int, list[tuple[str, int]]] = {}
     for path in paths:
         for time, value in dump.changes(path):
@@ -93,7 +94,8 @@ def executed(dump: Dump) -> Iterator[Executed]:
         now |= dict(changes[time])
         tso = now[_TSO] in at_work[_TSO]
         seen = None
-        if tso or (now[_EXEC] in at_work[_EXEC] and not now[_PUT_BACK]):
+        put_back = now[_PUT_BACK] and now[_EXEC] == head
+        if tso or (now[_EXEC] in at_work[_EXEC] and not put_back):
             endpoint, place = divmod(slot, 1 << _SLOT_BITS)
             fields = Descriptor(*(now[path] for path in _FIELDS))
             seen = Executed(time, time, endpoint, now[_HEAD], place, fields, tso)

@@ -9,18 +9,24 @@ from typing import Final
 
 from rich.console import Console
 
+from tb.cosim.plant import planted
 from tb.cosim.run import Recording
 from tb.cosim.toolchain import Variant, build_machine
 from tb.regress import config as regress_config
 from tb.regress import models, one, suites, testplan
 from tb.regress.regression import build_all, describe
+from tb.regress.spec import RunSpec
 from tb.sim import config as sim_config
 from tb.sim.__main__ import simulate
 from tb.sim.capture import load
 from tb.sim.rtl_files import WAVES
+from tb.uvm.plan import Plan
 from tb.waves.failure import failed_ps
 
 TRACE: Final = "trace.bin"
+RANDOM: Final = "tb.uvm.tests.random"
+PLAN_BOUND_US: Final = 20_000
+"""Simulated time of a plan's run, as of the suites' random systems."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,24 @@ def of_test(console: Console, environment: Mapping[str, str], folder: Path, wind
     wanted = {key: environment.get(key, "") for key in ("TEST", "SEED")}
     config = regress_config.parse([], {**wanted, "WAVES": "1"})
     [spec] = describe(config, suites.load(config.suites), testplan.load())
-    machine = spec.model == models.MACHINE
     _say_build(console)
     build_all(console, [spec])
+    return _of_spec(console, spec, folder, window_ns)
+
+
+def of_plan(console: Console, path: Path, folder: Path, window_ns: tuple[int, int] | None) -> Rerun:
+    """A random system from its plan. Raises `PlanError` of `tb.uvm.plan`, `ToolchainError`."""
+    seed = Plan.read(path).seed
+    made_of = models.recipe(models.MACHINE, Variant.WAVES)
+    spec = RunSpec(path.name, RANDOM, models.MACHINE, {"plan": str(path.resolve())}, seed, PLAN_BOUND_US, Variant.WAVES,
+                   made_of.content(), plant=planted())  # fmt: skip
+    _say_build(console)
+    build_all(console, [spec])
+    return _of_spec(console, spec, folder, window_ns)
+
+
+def _of_spec(console: Console, spec: RunSpec, folder: Path, window_ns: tuple[int, int] | None) -> Rerun:
+    machine = spec.model == models.MACHINE
     console.print(f"simulating {spec.test}, seed {spec.seed}", highlight=False)
     # a bench has cocotb's own main program: it writes the whole FST
     result = one.run(spec, folder, _recording(folder, window_ns) if machine else None)

@@ -135,5 +135,5 @@ def test_a_person_sees_groups_and_the_command(tmp_path: Path) -> None:
     report.show(Console(file=out, width=100), regression(tmp_path, [("fine", 1), ("wrong", 4), ("wrong", 5)]))
     told = out.getvalue()
     assert "1 passed, 2 failed in 12 s" in told
-    assert "2 x tests.fake.run: AssertionError: frame # of guest # at # differs\n    make sim TEST=wrong SEED=4\n    make waves TEST=wrong SEED=4\n" in told
+    assert "2 x tests.fake.run: AssertionError: frame # of guest # at # differs\n    AssertionError: frame 4 of guest 3 at 0x4 differs\n    make sim TEST=wrong SEED=4\n    make waves TEST=wrong SEED=4\n" in told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,30 @@ def test_the_moment_of_the_first_error(tmp_path: Path, log: str, results: str | 
     if results:
         (tmp_path / "results.xml").write_text(results)
     assert failed_ps(tmp_path) == ps
+
+
+PLAN = """{"seed": 3, "mode": "native", "machine": {}, "guests": [{"form": "fetched", "ring": 16}], "operations": [
+{"id": 0, "kind": "send", "guest": 0, "pieces": 11}, {"id": 1, "kind": "send", "guest": 0, "pieces": 10}]}"""
+
+
+def test_a_random_system_from_its_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two frames of one guest, the second over the end of its ring of 16: each slot holds what was sent from it."""
+    plan = tmp_path / "two.json"
+    plan.write_text(PLAN)
+    assert main({"PLAN": str(plan), "PACKET": "1"}, tmp_path / "out") == 0
+    assert "two.json, seed 3: passed" in capsys.readouterr().out
+    lines = (tmp_path / "out/descriptor_fetch.txt").read_text().splitlines()
+    slots = re.findall(r"\?#(\d) \[(\d+)\]", "\n".join(lines[lines.index("$name descriptors of endpoint 0") :]))
+    assert [(int(packet), int(slot)) for packet, slot in slots] == [
+        *((0, n) for n in range(11)), *((1, (11 + n) % 16) for n in range(10))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "told"), [
+    ({"PLAN": "none.json"}, "none.json"),
+    ({"PLAN": "none.json", "TEST": "hung"}, "TEST=hung PLAN=none.json: one of them"),
+])  # fmt: skip
+def test_a_plan_that_cannot_be_shown_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, str], told: str
+) -> None:
+    assert main(settings, tmp_path) == 2
+    assert told in capsys.readouterr().err
