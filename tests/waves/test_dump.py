@@ -9,10 +9,13 @@ import pytest
 from vcd import VCDWriter
 
 from sw.abi.registers import Form
-from tb.ledger.decode import EndpointSetup
+from tb.ledger.decode import EndpointSetup, Packet
+from tb.ledger.stages import PacketForm, Stamp
+from tb.waves.descriptor_lanes import Descriptor, descriptor_lanes, executed
 from tb.waves.desk import prepare_block
 from tb.waves.dump import Dump, DumpError, cycle_at, cycle_start_ps
 from tb.waves.lane import Change, lane
+from tb.waves.packet_lanes import Ledger
 from tb.waves.save_file import Section, write_save_file
 from tb.waves.setups import Life, endpoint_lives
 from tb.waves.view import SignalRow
@@ -116,3 +119,52 @@ def test_the_view_of_a_bench_has_its_ports_and_a_group_for_each_instance(tmp_pat
     # it opens on the failure
     assert lines[1] == "[timestart] 0" and lines[3].split()[1:4] == ["90000", "90000", "-1"]
     assert "[markername] Afailure" in lines
+
+
+STATES = {0: "StIdle", 1: "StHead", 2: "StPiece", 3: "StInline"}
+NO_SUCH: Changes = ()
+
+
+def test_descriptors_under_execution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint's ring slot is named one cycle before its descriptor is there; endpoint above 10 bits of slot."""
+    monkeypatch.setattr(Dump, "names", lambda self, path: STATES if path.endswith("state_q") else {})
+    exec_ = "u_nic.u_exec"
+    found = dump(tmp_path / "a.vcd", {
+        f"{exec_}.state_q": (3, [(11, 1), (12, 2), (15, 0), (20, 1), (21, 0), (30, 1), (31, 3)]),
+        "u_nic.u_tso.state_q": (3, NO_SUCH),
+        "u_nic.head": (16, [(11, 0x405), (20, 0x500), (30, 0x407)]),
+        "u_nic.ring_read_slot": (16, [(10, 2 << 10 | 5), (11, 2 << 10 | 6), (13, 3 << 10 | 1), (29, 2 << 10 | 7)]),
+        f"{exec_}.wait_more": (1, [(20, 1), (21, 0)]),
+        f"{exec_}.d.addr": (64, [(11, 0x1000), (12, 0x2000), (20, 0x3000), (30, 0)]),
+        f"{exec_}.d.field": (16, [(11, 34)]),
+        f"{exec_}.d.len": (16, [(11, 60), (12, 40), (30, 64)]),
+        f"{exec_}.d.count": (8, [(11, 2), (12, 1), (30, 5)]),
+        f"{exec_}.d.start": (8, [(11, 14)]),
+        f"{exec_}.d.flags": (8, [(11, 0x1A), (12, 0x10), (30, 0x52)]),
+    }, 40)  # fmt: skip
+    told = [(cycle_at(e.start_ps), cycle_at(e.end_ps), e.endpoint, e.head, e.slot, str(e.descriptor)) for e in executed(found)]
+    assert told == [
+        (11, 12, 2, 0x405, 5, "60 B @0x1000 FIRST|CKSUM|NO_TSO count 2 sum from 14 to 34"),
+        (12, 14, 2, 0x405, 6, "40 B @0x2000 NO_TSO count 1"),
+        # the slot that was asked for in cycle 13 has the same fields
+        (14, 15, 3, 0x405, 1, "40 B @0x2000 NO_TSO count 1"),
+        (30, 31, 2, 0x407, 7, "64 B @0x0 FIRST|NO_TSO|INLINE count 5"),
+    ]
+    packets = [Packet(form=PacketForm.PUSHED, endpoint=2, head=0x405, stamps={Stamp.DOORBELL: at}) for at in (3, 8, 25)]
+    packets.append(Packet(form=PacketForm.PUSHED, endpoint=2, head=0x407, stamps={Stamp.DOORBELL: 26}))
+    lanes = descriptor_lanes(Ledger(packets, [], [], [], 40), found)
+    assert [(one.name, [change.text.split("]")[0] for change in one.changes]) for one in lanes] == [
+        ("descriptors of endpoint 2", ["#1 [5", "#1 [6", "#3 [7"]), ("descriptors of endpoint 3", ["- [1"])]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "text"),
+    [
+        (Descriptor(0x10, 1448, 54, 1, 14, 0x03), "54 B @0x10 SMALL|FIRST count 1 mss 1448"),
+        (Descriptor(0x10, 1448, 90, 3, 14, 0x3A), "90 B @0x10 FIRST|TSO_LAST|TSO_CHOP|TSO_PLD count 3"),
+        (Descriptor(0x10, 0, 5, 1, 0, 0), "5 B @0x10 no flags count 1"),
+        (Descriptor(0x10, 0, 5, 1, 0, 0x94), "5 B @0x10 ALIGN_ODD|NO_TSO|RESERVED count 1"),
+    ],
+)
+def test_fields_of_descriptors(descriptor: Descriptor, text: str) -> None:
+    assert str(descriptor) == text

@@ -6,9 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from sw.abi.registers import RxDrop, TraceKind
 from tb.cosim.toolchain import Variant
+from tb.ledger.records import TRACE_DTYPE
 from tb.regress import config as regress_config
 from tb.regress import models, one
 from tb.regress.spec import RunSpec
@@ -16,9 +19,11 @@ from tb.sim.rtl_files import WAVES
 from tb.waves.__main__ import main
 from tb.waves.config import WavesConfig
 from tb.waves.desk import SAVE_FILE, prepare
-from tb.waves.dump import Dump
+from tb.waves.dump import Dump, cycle_at, cycle_start_ps
 from tb.waves.failure import failed_ps
+from tb.waves.packet_lanes import Ledger
 from tb.waves.rerun import TRACE
+from tb.waves.setups import endpoint_lives
 from tb.waves.view import read_views
 from tests.waves.support import ask_gtkwave
 
@@ -38,6 +43,13 @@ module = "tb.sim"
 job = { guests = 1 }
 seeds = { all = 1 }
 bound_us = 20
+contract = ["C1"]
+[[test]]
+name = "dropped"
+module = "tests.system.sim_line"
+job = { case = "bad_frames" }
+seeds = { all = 1 }
+bound_us = 200_000
 contract = ["C1"]
 [[test]]
 name = "block"
@@ -88,13 +100,34 @@ def test_every_view_in_the_real_gtkwave(interrupt: Path, tmp_path: Path, view: s
     assert rows[0][0] == "packet 1 (endpoint 37)" and rows[0][1].startswith("#1 doorbell to ")
 
 
-def test_descriptors_are_those_that_the_guest_wrote(interrupt: Path, tmp_path: Path) -> None:
-    """The bench sends 60 bytes from a page of its own; the packet's own descriptor stands at its grant."""
+def test_the_window_is_the_life_of_the_packet_and_the_rows_of_text_are_there(interrupt: Path, tmp_path: Path) -> None:
+    dump = Dump(interrupt / WAVES)
+    ledger = Ledger.of(np.fromfile(interrupt / TRACE, TRACE_DTYPE), endpoint_lives(dump), cycle_at(dump.span_ps()[1]))
+    stamps = ledger.packet(2).stamps.values()
+    first, last = cycle_start_ps(min(stamps)), cycle_start_ps(max(stamps))
     prepare(tmp_path, interrupt / WAVES, interrupt / TRACE, WavesConfig(read_views()["send"], packet=2))
-    lines = (tmp_path / "descriptor_fetch.txt").read_text().splitlines()
-    text = [line.split("?")[2] for line in lines[lines.index("$name descriptors of endpoint 37") :] if "?" in line]
-    print(text)
-    assert [line.split()[0] for line in text] == ["#0", "#1", "#2", "#3", "#4", "#5"]
+    lines = (tmp_path / SAVE_FILE).read_text().splitlines()
+    # a tenth and a cycle on each side
+    around = (last - first) // 10 + 4_000
+    assert lines[1] == f"[timestart] {first - around}"
+    assert 2 ** -float(lines[3].split()[0].removeprefix("*")) == pytest.approx((last - first + 2 * around) / 5.5, rel=1e-5)
+    text = (tmp_path / "descriptor_fetch.txt").read_text()
+    lane = text[text.index("$name descriptors of endpoint 37") :].splitlines()
+    # a head is looked at for one cycle, the frame follows in its ring
+    assert [line.split("?")[2].split()[0] for line in lane if "?" in line] == [f"#{n}" for n in range(len(ledger.packets))]
+    assert "?interrupt 0" in (tmp_path / "interrupt.txt").read_text()
+    drawn = next(n for n, line in enumerate(lines) if line.endswith("packets_of_endpoint_37.sh"))
+    assert lines[drawn + 1] == "+{send} myr_top.rst_q"
+
+
+def test_lanes_of_errors(suites: None, tmp_path: Path) -> None:
+    assert main({"TEST": "dropped", "SEED": "1", "VIEW": "errors"}, tmp_path) == 0
+    text = (tmp_path / "failures.txt").read_text()
+    records = np.fromfile(tmp_path / TRACE, TRACE_DTYPE)
+    drops = records[records["kind"] == TraceKind.RX_DROP]
+    assert len(drops) > 10
+    for _, _, _, number, reason in drops.tolist():
+        assert f"?rx {number} {RxDrop(reason).name}" in text
 
 
 def test_a_run_that_fails_opens_on_the_failure(
@@ -110,7 +143,9 @@ def test_a_run_that_fails_opens_on_the_failure(
     # beside a packet it is the last of the markers
     prepare(tmp_path, tmp_path / WAVES, tmp_path / TRACE, WavesConfig(read_views()["send"], packet=0), 60_000_000)
     lines = (tmp_path / SAVE_FILE).read_text().splitlines()
-    assert "[markername] Adoorbell" in lines and lines[3].split()[-25:].count("60000000") == 1
+    names = [line.removeprefix("[markername] ") for line in lines if line.startswith("[markername]")]
+    assert [name[1:] for name in names] in (["doorbell", "failure"], ["doorbell", "wire", "failure"])
+    assert lines[3].split()[1] == lines[3].split()[2] != "60000000" == lines[3].split()[1 + len(names)]
     # what was under way then is shown until the end of the run
     rows, _ = ask_gtkwave(tmp_path, 59_900_000)
     assert any(value.endswith(", no end") for _, value in rows)
@@ -128,12 +163,20 @@ def test_a_block_has_its_ports_and_instances(suites: None, tmp_path: Path, capsy
     assert "not done after 2000 ns of simulated time" in capsys.readouterr().err
     rows, _ = ask_gtkwave(tmp_path)
     shown = dict(rows)
-    assert [name for name, _ in rows[:2]] == ["clk_i", "rst_i"] and "u_msix state_q" in shown
+    assert [name for name, _ in rows[:2]] == ["clk_i", "rst_i"] and shown["u_msix state_q"] == "StIdle"
     assert {"interrupt_bench", "u_interrupt", "u_msix"} <= shown.keys()
     # of the two tests of the module the first has failed
     assert (tmp_path / SAVE_FILE).read_text().splitlines()[3].split()[1] == "2000000"
     assert main({"TEST": "block", "PACKET": "1"}, tmp_path) == 2
     assert "PACKET=1: block is the bench of a block, which has no packets" in capsys.readouterr().err
+
+
+def test_settings() -> None:
+    views = read_views()
+    config = WavesConfig.parse(views, {"VIEW": "line", "TEST": "a", "PACKET": "0", "FROM": "5", "TO": "90"})
+    assert config == WavesConfig(views["line"], "a", 0, (5, 90))
+    assert WavesConfig.parse(views, {"TO": "7"}) == WavesConfig(views["send"], "", None, (0, 7))
+    assert WavesConfig.parse(views, {}) == WavesConfig(views["send"])
 
 
 def test_what_is_asked_for_must_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
