@@ -2,8 +2,9 @@
 /// Placement: takes jobs from the wire and from siblings and finds, endpoint by endpoint, the buffers each copy goes
 /// to. Nothing is used of an endpoint's rings unless all that a copy needs is there.
 ///
-/// A sibling's job waits for at most one job of the wire. A copy takes three cycles and one for each buffer, in mode
-/// `windows` two for each buffer: a buffer must lie in one window.
+/// A copy goes by its endpoint's set-up as it was when the copy began: what is written to the registers later is for
+/// later copies. A sibling's job waits for at most one job of the wire. A copy takes three cycles and one for each
+/// buffer, in mode `windows` two for each buffer: a buffer must lie in one window.
 module myr_rx_place
   import myr_abi_pkg::*;
   import myr_nic_pkg::*;
@@ -105,6 +106,8 @@ module myr_rx_place
   logic [15:0]     rid, first_q;
   logic [63:0]     addr, machine;
   logic [63:0]     addr_q[MaxBuffers];
+  logic [15:0]     rid_q;
+  rx_ctrl_t        ctrl, ctrl_q;       // set-up of the copy; it is read where the copy begins
   rx_drop_e        reason_q;
   logic [Endpoints-1:0] rest;
 
@@ -117,14 +120,15 @@ module myr_rx_place
   assign wire_ready_o    = state_q == StJob && !(turn_q && sibling_valid_i);
   assign sibling_ready_o = state_q == StJob && !(wire_valid_i && !turn_q);
 
+  assign ctrl     = state_q == StCheck ? ctrl_i : ctrl_q;
   assign ep_o     = ep;
-  assign big      = job_q.len > ctrl_i.small_max;
+  assign big      = job_q.len > ctrl.small_max;
   assign ring_o   = {ep, big};
-  assign log2_o   = big ? ctrl_i.big_log2 : ctrl_i.small_log2;
-  assign need     = big ? 3'((job_q.len + LenW'(RxPad - 1) + (LenW'(1) << ctrl_i.buffer_log2)) >> ctrl_i.buffer_log2) : 3'd1;
+  assign log2_o   = big ? ctrl.big_log2 : ctrl.small_log2;
+  assign need     = big ? 3'((job_q.len + LenW'(RxPad - 1) + (LenW'(1) << ctrl.buffer_log2)) >> ctrl.buffer_log2) : 3'd1;
 
   // an entry stays in view until its window is there
-  assign windowed = ctrl_i.mode == ModeWindows && !refused_q;
+  assign windowed = ctrl.mode == ModeWindows && !refused_q;
   always_comb begin
     ahead_o = 3'd0;
     if (state_q == StEntry) ahead_o = windowed ? at_q : at_q + 3'd1;
@@ -133,31 +137,31 @@ module myr_rx_place
 
   // piece of buffer at_q: the first buffer has pad bytes before it
   always_comb begin
-    addr  = plain_address(ctrl_i.mode, {entry_addr_i[63:1], 1'b0});
+    addr  = plain_address(ctrl.mode, {entry_addr_i[63:1], 1'b0});
     from  = '0;
-    room  = (LenW'(1) << ctrl_i.buffer_log2) - LenW'(RxPad);
+    room  = (LenW'(1) << ctrl.buffer_log2) - LenW'(RxPad);
     if (at_q == 3'd0) addr = addr + 64'(RxPad);
     else begin
-      from = (LenW'(at_q) << ctrl_i.buffer_log2) - LenW'(RxPad);
-      room = LenW'(1) << ctrl_i.buffer_log2;
+      from = (LenW'(at_q) << ctrl.buffer_log2) - LenW'(RxPad);
+      room = LenW'(1) << ctrl.buffer_log2;
     end
     bytes = job_q.len - from;
     if (big && bytes > room) bytes = room;
   end
 
   myr_authorise u_authorise (
-      .ep_i(ep), .mode_i(ctrl_i.mode), .addr_i(addr), .len_i(bytes), .window_i, .write_i(1'b1), .bus_i, .bus_master_i,
+      .ep_i(ep), .mode_i(ctrl.mode), .addr_i(addr), .len_i(bytes), .window_i, .write_i(1'b1), .bus_i, .bus_master_i,
       .vf_enable_i, .ok_o(allowed), .reason_o(reason), .addr_o(machine), .rid_o(rid)
   );
 
   assign look_o       = state_q == StEntry && windowed && entry_valid_i;
   assign look_index_o = window_index(addr);
   assign judge        = (state_q == StEntry && !windowed && entry_valid_i) || state_q == StLook;
-  assign stale        = is_stale(ctrl_i.mode, entry_addr_i, index_i + 16'(at_q));
+  assign stale        = is_stale(ctrl.mode, entry_addr_i, index_i + 16'(at_q));
   assign checked_o    = judge && !refused_q && !stale;
   assign refusal_o    = '{valid: judge && !refused_q && (stale || !allowed), ep: ep, write: 1'b1,
                           reason: stale ? RefusalStale : reason, addr: {entry_addr_i[63:48], addr[47:0]}};
-  assign go           = state_q == StCheck && ctrl_i.enable && job_q.len <= ctrl_i.max_frame;
+  assign go           = state_q == StCheck && ctrl.enable && job_q.len <= ctrl.max_frame;
   assign begin_o      = go;
   assign end_o        = drop_o && begun_q;
   assign end_epoch_o  = epoch_q;
@@ -174,10 +178,10 @@ module myr_rx_place
 
   assign segment_valid_o = state_q == StEmit || state_q == StEnd;
   assign segment_o = '{
-      end_job: state_q == StEnd, slot: job_q.slot, base: job_q.base, src: from, bytes: bytes, addr: addr_q[at_q], rid: rid,
+      end_job: state_q == StEnd, slot: job_q.slot, base: job_q.base, src: from, bytes: bytes, addr: addr_q[at_q], rid: rid_q,
       first: at_q == 3'd0, last: final_entry,
       copy: '{ep: ep, number: job_q.number, len: job_q.len, big: big, sibling: job_q.sibling, buffer: first_q,
-              rss: ctrl_i.rss, queues: ctrl_i.queues, epoch: epoch_q}
+              rss: ctrl.rss, queues: ctrl.queues, epoch: epoch_q}
   };
 
   always_ff @(posedge clk_i) begin
@@ -188,15 +192,16 @@ module myr_rx_place
         state_q <= StCheck;
       end
       StCheck: begin
+        ctrl_q    <= ctrl_i;
         at_q      <= '0;
         refused_q <= 1'b0;
         begun_q   <= go;
         epoch_q   <= epoch_i;
         state_q   <= StEntry;
-        if (!ctrl_i.enable) begin
+        if (!ctrl.enable) begin
           reason_q <= RxDropDisabled;
           state_q  <= StDrop;
-        end else if (job_q.len > ctrl_i.max_frame) begin
+        end else if (job_q.len > ctrl.max_frame) begin
           reason_q <= RxDropTooLong;
           state_q  <= StDrop;
         end
@@ -204,6 +209,7 @@ module myr_rx_place
       StEntry, StLook: begin
         if (judge) begin
           addr_q[at_q] <= machine;
+          rid_q        <= rid;
           refused_q    <= refused;
           at_q         <= at_q + 3'd1;
           state_q      <= StEntry;
@@ -238,6 +244,15 @@ module myr_rx_place
   end
 
 `ifndef SYNTHESIS
+  logic        stalled_q;
+  rx_segment_t offered_q;
+  always_ff @(posedge clk_i) begin
+    stalled_q <= segment_valid_o && !segment_ready_i && !rst_i;
+    offered_q <= segment_o;
+    if (!rst_i && stalled_q) assert (segment_valid_o && segment_o == offered_q)
+      else $error("myr_rx_place: a segment on offer was changed or taken back");
+  end
+
   always_ff @(posedge clk_i)
     if (!rst_i && state_q == StEntry) begin
       assert (need != 3'd0 && need <= 3'(MaxBuffers)) else $error("myr_rx_place: a frame needs more buffers than there are places");

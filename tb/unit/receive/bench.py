@@ -101,6 +101,8 @@ class Job:
     """First word in its memory (wire), or slot."""
     posted: dict[tuple[int, bool], int] = field(default_factory=dict)
     """Buffers posted when the job was taken."""
+    setups: dict[int, Setup] = field(default_factory=dict)
+    """Set-up of its endpoints when it was taken."""
 
 
 @dataclass
@@ -266,6 +268,15 @@ class Bench:
             await self._rss(NicControl.RSS_STRIDE * endpoint + 4 * word, words[word])
         for word in (0, 9, 16, 23):
             assert await self._rss(NicControl.RSS_STRIDE * endpoint + 4 * word) == words[word]
+
+    async def rewrite(self, endpoint: int, setup: Setup) -> None:
+        """Write an endpoint's registers, without enabling it anew: jobs that are taken go by what was there before."""
+        self._setup_pins(setup)
+        self._set("setup_ep", endpoint)
+        self._set("setup", 1)
+        self.setups[endpoint] = setup
+        await self.step()
+        self._set("setup", 0)
 
     def seek(self, endpoint: int, index: int) -> None:
         """All rings of an endpoint that was enabled anew and has done nothing yet go on from this index."""
@@ -460,6 +471,7 @@ class Bench:
         self._taken[sibling].append(job)
         self._job, self._rest = job, list(job.dest)
         job.posted = {key: len(ring.posted) for key, ring in self.rings.items() if key[0] in job.dest}
+        job.setups = {endpoint: self.setups[endpoint] for endpoint in job.dest if endpoint in self.setups}
 
     def _place(self, endpoint: int, reason: RxDrop | None) -> None:
         job = self._job
@@ -468,7 +480,7 @@ class Bench:
         self._rest.pop(0)
         if not self._rest:
             self._job = None
-        setup = self.setups.get(endpoint, Setup(enable=False))
+        setup = job.setups.get(endpoint, Setup(enable=False))
         told = f"endpoint {endpoint}, frame {job.number} of {len(job.data)} bytes"
         if reason is not None:
             self.drops.append((endpoint, job.number, reason))

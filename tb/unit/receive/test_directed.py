@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -297,6 +298,51 @@ async def lost_ring(dut: Any) -> None:
     await env.drain()
     assert {endpoint for endpoint, _, _, _ in env.batches} == {3}
     assert len(env.completed) == 20
+
+
+@cocotb.test
+async def registers_are_written(dut: Any) -> None:
+    """What is on offer, and what is being placed, goes by what the registers said when its copy began."""
+    env = Bench(dut)
+    open_setup = Setup(rss=True, queues=4, key=KEY, table=(3,) * 128, buffer_log2=11, small_max=200)
+    others = (Setup(enable=False, mode=Mode.NATIVE, small_max=5000, buffer_log2=12),
+              Setup(rss=True, queues=3, small_max=0, buffer_log2=12))
+    header = ethernet(ipv4("161.142.100.80", "66.9.149.187", TCP, struct.pack(">HH", 2794, 1766)))
+    for first_dest in ([3], [3, 9]):  # one segment more, and the other kind is the one that stalls
+        for length in (60, 9000):
+            await env.start({0: others[0], 3: open_setup, 9: open_setup})
+            place = Space(0x3000_0000, random.Random(5))
+            for endpoint, big in ((3, length > 200), (9, length > 200)):
+                fill(env, endpoint, big, 60, place, 2048)
+            await env.steps(130)
+            env.ready = lambda: False
+            assert env.frame(length, first_dest, header=header)
+            for _ in range(4 if length > 200 else 9):
+                assert env.frame(length, [3], header=header)
+            await env.steps(100)
+            for setup in others:
+                for endpoint in (0, 3):
+                    await env.rewrite(endpoint, setup)
+                    await env.steps(2)
+            env.ready = lambda: True
+            await env.steps(2)
+            await env.rewrite(3, replace(open_setup, enable=False))
+            await env.drain()
+            assert {copy.queue for copy in env.copies} >= {3}
+
+    for after in range(16):  # cycles after the job was taken
+        await env.start({3: open_setup})
+        fill(env, 3, True, 6, place, 2048)
+        await env.steps(10)
+        assert env.frame(9000, [3], header=header)
+        while env.jobs[False]:
+            await env.step()
+        await env.steps(after)
+        await env.rewrite(3, Setup(enable=False, mode=Mode.NATIVE, small_max=9000, buffer_log2=12))
+        await env.steps(12)
+        await env.rewrite(3, open_setup)
+        await env.drain()
+        assert [len(copy.pieces) for copy in env.copies] == [5] and env.copies[0].queue == 3
 
 
 @cocotb.test
