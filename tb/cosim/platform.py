@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import sys
+from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
@@ -305,6 +306,7 @@ class RtlPlatform:
         self._ids = itertools.count(1)
         self._events = (_Event * self._EVENTS)()
         self._failure: HardwareError | None = None
+        self._over = False
         self._interrupt: Callable[[int, int], None] | None = None
         self._observers: list[Callable[[], None]] = []
         # the hot calls, looked up once
@@ -478,6 +480,9 @@ class RtlPlatform:
         return self._now.value + max(1, -(-ns // CYCLE_NS))
 
     def _begin(self, what: str, ns: int) -> tuple[int, _Wait]:
+        if self._over:
+            # time stands still: what is being cancelled and waits in a `finally` would keep the process for ever
+            raise CancelledError(f"{what}: the simulation is over")
         self._check()
         ident, wait = next(self._ids), _Wait(what, self._deadline(ns))
         self._waits[ident] = wait
@@ -513,7 +518,8 @@ class RtlPlatform:
                             wait.status, wait.data = event.status, event.data
                             wait.done.set()
         finally:
-            # the test is over
+            # the test is over, or the simulator ends it
+            self._over = True
             self._take_frames()
             self._take_trace()
             self._record.write(self._now.value)

@@ -49,5 +49,11 @@ async def run(dut: SimHandleBase) -> None:
                 raise TimeoutError(f"{received} of {len(frames)} frames came in {LIMIT_NS} ns")
             received += len(found)
 
-    await gather(replay(nic, frames, LIMIT_NS, lambda: None), receive())
-    await platform.sleep(QUIET_NS)
+    async def traffic() -> None:
+        try:
+            await gather(replay(nic, frames, LIMIT_NS, lambda: None), receive())
+        finally:
+            # software tidies up, whether or not time still goes on
+            await platform.sleep(QUIET_NS)
+
+    await gather(traffic())
