@@ -52,21 +52,24 @@ class SentFrame:
     """Without padding."""
     fates: list[Fate]
     """Several where the switch was changed meanwhile: each is legal."""
+    started: bool = False
+    """Its preamble has left: the switch has judged it."""
     on_wire: bool = False
+    """It has left whole."""
     handed_over: bool = False
 
     def allow(self, fate: Fate) -> None:
-        """The switch has changed before the frame reached it."""
-        if not (self.on_wire or self.handed_over or fate in self.fates):
+        """The switch is being changed; that counts for a frame which the switch has not judged."""
+        if not (self.started or self.handed_over or fate in self.fates):
             self.fates.append(fate)
 
-    def may_leave(self) -> bool:
+    def may_start(self) -> bool:
         """Is there a fate in which it goes to the line now?"""
-        return not self.on_wire and any(f.wire and (f.inside or not self.handed_over) for f in self.fates)
+        return not self.started and any(f.wire and (f.inside or not self.handed_over) for f in self.fates)
 
     def may_stay(self) -> bool:
         """Is there a fate in which it is handed over to siblings now?"""
-        return not self.handed_over and any(f.inside and (f.wire or not self.on_wire) for f in self.fates)
+        return not self.handed_over and any(f.inside and (f.wire or not self.started) for f in self.fates)
 
     def done(self) -> bool:
         """Has it gone where it must?"""

@@ -12,6 +12,7 @@ from tb.uvm.observed import ObservedPlatform, Record
 
 SEEN: Final = frozenset(
     {
+        TraceKind.WIRE_FIRST,
         TraceKind.CPL_OUT,
         TraceKind.CPL_VISIBLE,
         TraceKind.FAILED,

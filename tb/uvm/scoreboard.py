@@ -247,6 +247,12 @@ class Scoreboard(uvm_subscriber):
 
     # --- the line --------------------------------------------------------------------------------
 
+    def _started(self, number: int, head: int) -> None:
+        """A frame's preamble leaves; one that must not is told by `_left`."""
+        frames = (f for c in self._chains[number] if c.outcome.head == head for f in c.frames)
+        if (frame := next((f for f in frames if f.may_start()), None)) is not None:
+            frame.started = True
+
     def _left(self, item: WireItem) -> None:
         if item.endpoint is None:
             self.counted[NicControl.TX_PAUSE] += 1
@@ -255,7 +261,7 @@ class Scoreboard(uvm_subscriber):
         chain = self._chain(item.endpoint, item.head, "wire frame")
         if chain is None:
             return
-        frame = next((f for f in chain.frames if f.may_leave()), None)
+        frame = next((f for f in chain.frames if f.started and not f.on_wire), None)
         if frame is None:
             self._wrong(item.endpoint, "wire frame", f"{chain}: {len(item.data)} bytes left that it does not send")
             return
@@ -279,6 +285,8 @@ class Scoreboard(uvm_subscriber):
                 self.reference.shadow.errors.pop(item.address >> 12, None)
             case ReadError():
                 self.reference.shadow.errors[item.address >> 12] = item.kind
+            case TraceKind.WIRE_FIRST:
+                self._started(endpoint, index)
             case TraceKind.RX_FIRST:
                 self._first(index)
             case TraceKind.RX_LOCAL:
