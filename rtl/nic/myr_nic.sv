@@ -664,7 +664,8 @@ module myr_nic
   myr_rx_completion u_rx_completion (
       .clk_i, .rst_i, .cycle_i, .result_valid_i(hash_done), .result_copy_i(hash_copy_q), .result_sum_i(hash_sum_q),
       .result_hash_i(hash), .result_kind_i(hash_kind), .result_queue_i(rx_queue), .written_i(rx_written),
-      .formed_o(formed), .grant_i(rx_grant), .grant_ep_i(place_ep), .start_i(start), .start_ep_i(start_ep), .bus_i(bus),
+      .formed_o(formed), .place_i(dma_begin[1]), .drop_i(dma_end[1]), .place_ep_i(place_ep), .start_i(start),
+      .start_ep_i(start_ep), .bus_i(bus),
       .bus_master_i(bus_master), .vf_enable_i(vf_enable), .look_o(look[3]), .look_index_o(look_index[3]), .look_ready_i(look_ready[3]),
       .window_i(window), .epoch_i(epoch), .begin_o(dma_begin[3]), .end_o(dma_end[3]), .end_epoch_o(dma_end_epoch[3]),
       .checked_o(checked[3]), .refusal_o(refusal[3]), .ep_o(rq_ep), .queue_o(rq_queue), .ctrl_i(rq_ctrl),

@@ -34,10 +34,12 @@ module myr_rx_completion
     input  wire logic           written_i,
     /// A copy has its entry.
     output logic                formed_o,
-    /// A copy has its buffers.
-    input  wire logic           grant_i,
-    /// Its endpoint.
-    input  wire logic [EpW-1:0] grant_ep_i,
+    /// A copy begins to look for its buffers.
+    input  wire logic           place_i,
+    /// A copy that has begun is dropped.
+    input  wire logic           drop_i,
+    /// Endpoint of either.
+    input  wire logic [EpW-1:0] place_ep_i,
     /// An endpoint is being enabled: its rings restart.
     input  wire logic           start_i,
     /// Which.
@@ -270,15 +272,16 @@ module myr_rx_completion
   // ---- copies in flight --------------------------------------------------------------------------
   localparam int unsigned FlightW = 6;
 
+  // from its first look at the ring on: what the endpoint's disabling finds here still goes to its buffers
   logic [FlightW-1:0] flight_q[Endpoints];
+  logic [FlightW-1:0] placed, retired;
+
+  assign placed  = FlightW'(place_i) - FlightW'(drop_i);
+  assign retired = retire ? FlightW'(posted_o.count) : '0;
 
   always_ff @(posedge clk_i) begin
-    if (grant_i && retire && grant_ep_i == head.entry.ep)
-      flight_q[grant_ep_i] <= flight_q[grant_ep_i] + 1'b1 - FlightW'(posted_o.count);
-    else begin
-      if (grant_i) flight_q[grant_ep_i] <= flight_q[grant_ep_i] + 1'b1;
-      if (retire) flight_q[head.entry.ep] <= flight_q[head.entry.ep] - FlightW'(posted_o.count);
-    end
+    flight_q[place_ep_i] <= flight_q[place_ep_i] + placed;
+    if (retire) flight_q[head.entry.ep] <= flight_q[head.entry.ep] - retired + (place_ep_i == head.entry.ep ? placed : '0);
     if (rst_i) for (int unsigned e = 0; e < Endpoints; e++) flight_q[e] <= '0;
   end
   assign status_busy_o = flight_q[status_ep_i] != '0;
@@ -288,7 +291,7 @@ module myr_rx_completion
     if (!rst_i) begin
       if (result_valid_i) assert (result_room) else $error("myr_rx_completion: no place for a result");
       if (written_i) assert (stamp_room) else $error("myr_rx_completion: no place for a stamp");
-      if (grant_i) assert (flight_q[grant_ep_i] != '1) else $error("myr_rx_completion: too many copies in flight");
+      if (place_i) assert (flight_q[place_ep_i] != '1) else $error("myr_rx_completion: too many copies in flight");
       if (state_q == StAddr) assert ({1'b0, addr[11:4]} + 9'(count) <= 9'd256)
         else $error("myr_rx_completion: a write crosses a 4 KiB boundary");
     end

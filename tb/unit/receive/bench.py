@@ -208,7 +208,7 @@ class Bench:
             getattr(self.dut, f"{name}_i").value = value
 
     def pin(self, name: str, value: int) -> None:
-        """Set `bus_master` or `vf_enable` from the next cycle on."""
+        """Set `bus_master`, `vf_enable` or `status_ep` from the next cycle on."""
         self._set(name, value)
 
     async def start(self, setups: dict[int, Setup], *, mps_256: bool = False) -> None:

@@ -104,6 +104,7 @@ module receive_bench
   trace_lane_t data_lane, cpl_lane;
   logic        wire_ready, sibling_ready, entry_valid, take, piece_valid, piece_ready, segment_valid, segment_ready;
   logic        grant, drop, wire_done, sibling_done, word_valid, word_first, word_last, sum_done, hash_busy, hash_done;
+  logic        place_begin, place_drop;
   logic        formed, out_first, out_last, write_valid, write_next, write_done, tx_valid, framing_q, rss_rd, rss_wr;
   logic [EpW-1:0]  place_ep, rq_ep;
   logic [EpW:0]    place_ring;
@@ -173,7 +174,7 @@ module receive_bench
   myr_rx_place u_place (
       .clk_i, .rst_i, .wire_i(wire_job), .wire_valid_i, .wire_ready_o(wire_ready), .sibling_i(job), .sibling_valid_i,
       .sibling_ready_o(sibling_ready), .bus_i(8'h01), .bus_master_i, .vf_enable_i, .look_o(), .look_index_o(), .look_ready_i(1'b1), .window_i('0), .epoch_i(1'b0),
-      .begin_o(), .end_o(), .end_epoch_o(), .checked_o(), .refusal_o(), .ep_o(place_ep),
+      .begin_o(place_begin), .end_o(place_drop), .end_epoch_o(), .checked_o(), .refusal_o(), .ep_o(place_ep),
       .ctrl_i(place_ctrl), .ring_o(place_ring), .log2_o(place_log2), .ahead_o(ahead), .index_i(index),
       .entry_valid_i(entry_valid), .entry_addr_i(entry_addr), .take_o(take), .take_count_o(take_count),
       .segment_o(placed), .segment_valid_o(piece_valid), .segment_ready_i(piece_ready), .grant_o(grant), .drop_o(drop),
@@ -221,8 +222,8 @@ module receive_bench
   myr_rx_completion u_rx_completion (
       .clk_i, .rst_i, .cycle_i(cycle_q), .result_valid_i(hash_done), .result_copy_i(hash_copy_q),
       .result_sum_i(hash_sum_q), .result_hash_i(hash), .result_kind_i(kind), .result_queue_i(rx_queue),
-      .written_i(source_done[3] && out_last), .formed_o(formed), .grant_i(grant), .grant_ep_i(place_ep), .start_i,
-      .start_ep_i, .bus_i(8'h01), .bus_master_i, .vf_enable_i, .look_o(), .look_index_o(), .look_ready_i(1'b1), .window_i('0), .epoch_i(1'b0),
+      .written_i(source_done[3] && out_last), .formed_o(formed), .place_i(place_begin), .drop_i(place_drop),
+      .place_ep_i(place_ep), .start_i, .start_ep_i, .bus_i(8'h01), .bus_master_i, .vf_enable_i, .look_o(), .look_index_o(), .look_ready_i(1'b1), .window_i('0), .epoch_i(1'b0),
       .begin_o(), .end_o(), .end_epoch_o(), .checked_o(), .refusal_o(), .ep_o(rq_ep), .queue_o(rq), .ctrl_i(rq_ctrl),
       .base_i(setup_q[rq_ep].bases[{rq, 6'd0} +: 64]), .mwr_valid_o(entry_valid_out), .mwr_o(source[2]),
       .mwr_data_o(source_data[2]), .mwr_next_i(source_next[2]), .mwr_done_i(source_done[2]), .posted_o(posted),

@@ -346,6 +346,27 @@ async def registers_are_written(dut: Any) -> None:
 
 
 @cocotb.test
+async def busy_while_placed(dut: Any) -> None:
+    """An endpoint is busy from the first look at its ring on: what has begun goes to memory though it is disabled then."""
+    env = Bench(dut)
+    await env.start({3: Setup()})
+    env.pin("status_ep", 3)
+    fill(env, 3, True, 5, Space(0x3000_0000, random.Random(6)), 2048)
+    await env.steps(10)
+    assert env.frame(9000, [3])
+    busy = []
+    while not env.copies:
+        await env.step()
+        busy.append(int(dut.status_busy_o.value))
+    # one cycle in which the copy begins, one for each of its five buffers
+    assert busy[-7:] == [0, 1, 1, 1, 1, 1, 1] and sum(busy) == 6
+    await env.drain()
+    assert env.frame(9000, [3])
+    await env.drain()
+    assert [reason for _, _, reason in env.drops] == [RxDrop.NO_BIG]
+
+
+@cocotb.test
 async def restart(dut: Any) -> None:
     """An endpoint that is enabled anew starts with empty rings and the first lap; others go on."""
     env = Bench(dut)
