@@ -174,8 +174,8 @@ def test_a_block_has_its_ports_and_instances(suites: None, tmp_path: Path, capsy
 def test_settings() -> None:
     views = read_views()
     config = WavesConfig.parse(views, {"VIEW": "line", "TEST": "a", "PACKET": "0", "FROM": "5", "TO": "90"})
-    assert config == WavesConfig(views["line"], "a", 0, (5, 90))
-    assert WavesConfig.parse(views, {"TO": "7"}) == WavesConfig(views["send"], "", None, (0, 7))
+    assert config == WavesConfig(views["line"], "a", packet=0, window_ns=(5, 90))
+    assert WavesConfig.parse(views, {"TO": "7"}) == WavesConfig(views["send"], window_ns=(0, 7))
     assert WavesConfig.parse(views, {}) == WavesConfig(views["send"])
 
 
