@@ -155,9 +155,3 @@ def test_the_life_of_a_packet_without_a_gap_in_a_window_of_the_run(run: tuple[Pa
 def test_bad_settings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, str], told: str) -> None:
     assert main(settings, tmp_path) == 2
     assert told in capsys.readouterr().err
-
-
-def test_a_packet_that_is_not_there(run: tuple[Path, dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main({**run[1], "PACKET": "100000"}, tmp_path) == 2
-    count = len(ledger(run[0] / "first").packets)
-    assert f"PACKET=100000: this run has {count} packets" in capsys.readouterr().err
