@@ -107,10 +107,14 @@ def test_progress_tells_failures_at_once(tmp_path: Path, terminal: bool) -> None
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from tb.regress import __main__, one, regression, runner
 from tests.regress import fakes
+
+# a shell's background jobs ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Watched(runner.LiveProgress):
     def __call__(self, result, running):
