@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -32,13 +33,15 @@ def prefix() -> str:
     return f"PLANT={planted()} " if planted() else ""
 
 
-def rtl_root() -> Path:
-    """Folder of the RTL that simulators are built from: `rtl`, or a copy with the bug that PLANT names.
-
-    Raises `PlantError`.
-    """
+def with_bug(rtl: Iterable[Path]) -> list[Path]:
+    """Files of `rtl/`, in their order; the one with the bug that PLANT names is that of a copy. Raises `PlantError`."""
     name = planted()
-    return _planted(name) if name else ROOT / "rtl"
+    if not name:
+        return list(rtl)
+    copy = _planted(name)
+    # a model without the bug is the one that is there
+    found = ((file, copy / file.relative_to(ROOT / "rtl")) for file in rtl)
+    return [file if file.read_bytes() == other.read_bytes() else other for file, other in found]
 
 
 def results_root() -> Path:

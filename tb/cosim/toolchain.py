@@ -90,7 +90,7 @@ class Recipe:
     top: str
     flags: tuple[str, ...]
     inputs: tuple[Path, ...]
-    """Given to Verilator: waivers and what coverage leaves out, RTL, C++."""
+    """Given to Verilator: waivers and what the variant leaves out, RTL, C++."""
     headers: tuple[Path, ...]
     variant: Variant
 
@@ -112,10 +112,7 @@ class Recipe:
 
 def rtl_sources(*folders: str) -> list[Path]:
     """The RTL in compilation order, packages first; with a bug in it if PLANT names one. `folders` restrict it."""
-    try:
-        root = plant.rtl_root()
-    except plant.PlantError as error:
-        raise ToolchainError(str(error)) from error
+    root = ROOT / "rtl"
     found = sorted(root.rglob("*.sv"))
     # common before blocks; a block's package may import the generated ones
     order = ("generated", "common")
@@ -124,9 +121,10 @@ def rtl_sources(*folders: str) -> list[Path]:
     files = packages + [f for f in found if not f.stem.endswith("_pkg")]
     wanted = [root / folder for folder in folders]
     chosen = [f for f in files if not wanted or any(f.is_relative_to(folder) for folder in wanted)]
-    # what a planted bug does not touch is the tree's own file: a model without it is the one that is there
-    originals = [ROOT / "rtl" / file.relative_to(root) for file in chosen]
-    return [original if original.read_bytes() == file.read_bytes() else file for original, file in zip(originals, chosen, strict=True)]
+    try:
+        return plant.with_bug(chosen)
+    except plant.PlantError as error:
+        raise ToolchainError(str(error)) from error
 
 
 def checker_sources() -> list[Path]:
