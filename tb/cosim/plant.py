@@ -28,9 +28,9 @@ def planted() -> str:
     return os.environ.get("PLANT", "")
 
 
-def prefix() -> str:
-    """What stands before a command that is to repeat something of this process."""
-    return f"PLANT={planted()} " if planted() else ""
+def prefix(bug: str) -> str:
+    """What stands before a command that is to run with it; empty: none."""
+    return f"PLANT={bug} " if bug else ""
 
 
 def with_bug(rtl: Iterable[Path]) -> list[Path]:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +20,7 @@ from tb.coverage.functional import Covered
 from tb.coverage.merged import Merged
 from tb.coverage.verilator import Kind
 from tb.regress.report import PAGE as REGRESSION_PAGE
-from tb.regress.report import Regression, commit
+from tb.regress.report import Regression, commit, templates
 from tb.uvm.points import FILE as POINTS
 
 SUMMARY: Final = "summary.json"
@@ -41,13 +40,7 @@ def write(folder: Path, found: Regression, merged: Merged, wrong: Sequence[str])
     covered = merged.functional.covered
     told = summary(found, code, covered, wrong) | {"runs_merged": merged.code.files, "runs_functional": merged.functional.files}
     (folder / SUMMARY).write_text(json.dumps(told, indent=2) + "\n")
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    pages = templates(Path(__file__).parent)
     shutil.rmtree(folder / SOURCES, ignore_errors=True)
     if any(module.has_lines for module in code):
         lcov.write_pages(folder / INFO, folder / SOURCES)
@@ -57,9 +50,9 @@ def write(folder: Path, found: Regression, merged: Merged, wrong: Sequence[str])
         page = folder / SOURCES / f"{file}.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         lines = (ROOT / file).read_text().splitlines()
-        page.write_text(templates.get_template("source.html.j2").render(file=file, lines=lines))
+        page.write_text(pages.get_template("source.html.j2").render(file=file, lines=lines))
     (folder / PAGE).write_text(
-        templates.get_template("index.html.j2").render(
+        pages.get_template("index.html.j2").render(
             told=told,
             modules=code,
             kinds=NAMES,

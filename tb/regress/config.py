@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tb.cosim.plant import prefix, results_root
+from tb.cosim.plant import planted, prefix, results_root
 from tb.cosim.toolchain import Variant
 from tb.regress.spec import words
 from tb.regress.suites import MAX_SEEDS, SUITES
@@ -39,7 +39,7 @@ class RegressConfig:
         seeds = f" SEEDS={self.seeds}" if self.seeds else ""
         seed = f" SEED={self.first_seed}" if self.first_seed != 1 or self.test else ""
         verb, waves = words(self.variant)
-        return f"{prefix()}make {verb} {what}{seeds}{seed}{waves}"
+        return f"{prefix(planted())}make {verb} {what}{seeds}{seed}{waves}"
 
 
 def parse(

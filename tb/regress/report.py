@@ -160,19 +160,23 @@ def _trend(history: Path, suite: str | None) -> list[dict[str, Any]]:
     return [line for line in lines if line["suite"] == suite][-TREND:]
 
 
-def _page(found: Regression, plan: Plan, told: dict[str, Any], trend: list[dict[str, Any]]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+def templates(folder: Path) -> jinja2.Environment:
+    """The pages of a folder: what they are given is escaped, and must be there."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _page(found: Regression, plan: Plan, told: dict[str, Any], trend: list[dict[str, Any]]) -> str:
     from_tests = testplan.pytest_results()
     own = testplan.suite_results((r.test, r.passed) for r in found.results)
     points = [(point, point.status({**from_tests, **own})) for point in plan.points]
     tested = testplan.PYTEST_RESULTS.with_name(SUMMARY)
-    return environment.get_template("report.html.j2").render(
+    return templates(Path(__file__).parent).get_template("report.html.j2").render(
         told=told,
         trend=trend,
         groups=by_signature(found.results),

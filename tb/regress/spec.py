@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
+from tb.cosim.plant import prefix
 from tb.cosim.toolchain import Variant
 
 SPEC_FILE: Final = "run.json"
@@ -54,16 +55,12 @@ class RunSpec:
     def repeat(self) -> str:
         """The command that repeats this run."""
         verb, waves = words(self.variant)
-        return f"{self._plant}make {verb} TEST={self.test} SEED={self.seed}{waves}"
+        return f"{prefix(self.plant)}make {verb} TEST={self.test} SEED={self.seed}{waves}"
 
     @property
     def look(self) -> str:
         """The command that runs it again and opens GTKWave on it."""
-        return f"{self._plant}make waves TEST={self.test} SEED={self.seed}"
-
-    @property
-    def _plant(self) -> str:
-        return f"PLANT={self.plant} " if self.plant else ""
+        return f"{prefix(self.plant)}make waves TEST={self.test} SEED={self.seed}"
 
     def write(self, path: Path) -> None:
         """Leave the description as a file."""

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from tb.cosim.plant import prefix
+from tb.cosim.plant import planted, prefix
 from tb.cosim.run import run_model
 from tb.cosim.toolchain import ROOT, Model, build_machine
 from tb.uvm.plan import Operation, Plan
@@ -142,7 +142,8 @@ def main() -> int:
     print(f"{len(plan.operations)} operations, {len(plan.guests)} guests -> {len(small.operations)} operations,"
           f" {len(small.guests)} guests, in {signature.runs} runs: {kind}")
     shown = os.path.relpath(path)
-    print(f"again: {prefix()}python -m tb.uvm {shown}", f"look:  {prefix()}make waves PLAN={shown}", sep="\n")
+    plant = prefix(planted())
+    print(f"again: {plant}python -m tb.uvm {shown}", f"look:  {plant}make waves PLAN={shown}", sep="\n")
     return 0
 
 

@@ -65,8 +65,6 @@ def of_test(console: Console, environment: Mapping[str, str], folder: Path, wind
     wanted = {key: environment.get(key, "") for key in ("TEST", "SEED")}
     config = regress_config.parse([], {**wanted, "WAVES": "1"})
     [spec] = describe(config, suites.load(config.suites), testplan.load())
-    _say_build(console)
-    build_all(console, [spec])
     return _of_spec(console, spec, folder, window_ns)
 
 
@@ -76,13 +74,13 @@ def of_plan(console: Console, path: Path, folder: Path, window_ns: tuple[int, in
     made_of = models.recipe(models.MACHINE, Variant.WAVES)
     spec = RunSpec(path.name, RANDOM, models.MACHINE, {"plan": str(path.resolve())}, seed, PLAN_BOUND_US, Variant.WAVES,
                    made_of.content(), plant=planted())  # fmt: skip
-    _say_build(console)
-    build_all(console, [spec])
     return _of_spec(console, spec, folder, window_ns)
 
 
 def _of_spec(console: Console, spec: RunSpec, folder: Path, window_ns: tuple[int, int] | None) -> Rerun:
     machine = spec.model == models.MACHINE
+    _say_build(console)
+    build_all(console, [spec])
     console.print(f"simulating {spec.test}, seed {spec.seed}", highlight=False)
     # a bench has cocotb's own main program: it writes the whole FST
     result = one.run(spec, folder, _recording(folder, window_ns) if machine else None)
