@@ -25,7 +25,7 @@ tap: ## Linux stacks through the NIC, as root: GUESTS=3 SEED=1, args="--stay"
 test: ## all tests: args="-k name" narrows them
 	@WAVES=1 tools/bootstrap test tshark iproute2:ip iputils-ping:ping iperf3 curl gtkwave xvfb:Xvfb \
 		chromium chromium-driver:chromedriver lcov:genhtml
-	@$(python) -m pytest -n 2 --junitxml=build/test/results.xml tests $(args)
+	@$(python) -m pytest -n 2 --dist worksteal --junitxml=build/test/results.xml tests $(args)
 
 unit: ## one RTL block's bench: BLOCK=fetch SEED=3 WAVES=1
 	@tools/bootstrap test

@@ -33,14 +33,15 @@ def prefix(bug: str) -> str:
     return f"PLANT={bug} " if bug else ""
 
 
-def with_bug(rtl: Iterable[Path]) -> list[Path]:
-    """Files of `rtl/`, in their order; the one with the bug that PLANT names is that of a copy. Raises `PlantError`."""
+def with_bug(sources: Iterable[Path]) -> list[Path]:
+    """Sources in their order; the one with the bug that PLANT names is that of a copy. Raises `PlantError`."""
     name = planted()
     if not name:
-        return list(rtl)
+        return list(sources)
+    rtl = ROOT / "rtl"
     copy = _planted(name)
     # a model without the bug is the one that is there
-    found = ((file, copy / file.relative_to(ROOT / "rtl")) for file in rtl)
+    found = ((file, copy / file.relative_to(rtl) if file.is_relative_to(rtl) else file) for file in sources)
     return [file if file.read_bytes() == other.read_bytes() else other for file, other in found]
 
 

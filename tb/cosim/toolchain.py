@@ -111,7 +111,7 @@ class Recipe:
 
 
 def rtl_sources(*folders: str) -> list[Path]:
-    """The RTL in compilation order, packages first; with a bug in it if PLANT names one. `folders` restrict it."""
+    """The RTL in compilation order, packages first. `folders` restrict it."""
     root = ROOT / "rtl"
     found = sorted(root.rglob("*.sv"))
     # common before blocks; a block's package may import the generated ones
@@ -120,11 +120,7 @@ def rtl_sources(*folders: str) -> list[Path]:
     packages.sort(key=lambda f: next((i for i, part in enumerate(order) if part in f.parts), len(order)))
     files = packages + [f for f in found if not f.stem.endswith("_pkg")]
     wanted = [root / folder for folder in folders]
-    chosen = [f for f in files if not wanted or any(f.is_relative_to(folder) for folder in wanted)]
-    try:
-        return plant.with_bug(chosen)
-    except plant.PlantError as error:
-        raise ToolchainError(str(error)) from error
+    return [f for f in files if not wanted or any(f.is_relative_to(folder) for folder in wanted)]
 
 
 def checker_sources() -> list[Path]:
@@ -205,8 +201,13 @@ def recipe(
 ) -> Recipe:
     """A cocotb simulator of `sources` with top module `top`.
 
-    `cpp` are the main program and DPI sources, `headers` what they include.
+    `cpp` are the main program and DPI sources, `headers` what they include. A bug that PLANT names is in it. Raises
+    `ToolchainError` when there is no such bug.
     """
+    try:
+        sources = plant.with_bug(sources)
+    except plant.PlantError as error:
+        raise ToolchainError(str(error)) from error
     flags = [
         "--cc",
         "--exe",

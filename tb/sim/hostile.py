@@ -14,7 +14,7 @@ from hypervisor_model.domains import Domain
 from hypervisor_model.endpoints import CONTROL_BAR
 from hypervisor_model.hypervisor import Hypervisor
 from sw.abi.registers import Aperture, Completion, Form, SendDescriptor, Status
-from sw.guest.machine import EndpointGrant, GuestMachine
+from sw.guest.machine import EndpointGrant, GuestMachine, ReceiveSetup
 from sw.platform import PAGE_SHIFT, PAGE_SIZE, MachineMap, PlatformTimeoutError
 from sw.xen.errno import HypercallError
 from sw.xen.grant_table import GrantStatus
@@ -54,8 +54,8 @@ class RawEndpoint:
         self._pages: list[int] = []
 
     @classmethod
-    async def allocate(cls, machine: GuestMachine, form: Form) -> RawEndpoint:
-        return cls(machine, await machine.hypercall.endpoint_allocate(form), form)
+    async def allocate(cls, machine: GuestMachine, form: Form, receive_form: Form | None = None) -> RawEndpoint:
+        return cls(machine, await machine.hypercall.endpoint_allocate(form, receive_form), form)
 
     async def map_page(self, *, readonly: bool) -> tuple[int, int]:
         """A page of the guest's own, mapped for the device: GFN and device address. The next page is not mapped."""
@@ -70,13 +70,15 @@ class RawEndpoint:
         self._mapped.append((mapping.handle, reference))
         return gfn, mapping.device_address
 
-    async def enable(self, *, send_base: int | None = None, readonly_completions: bool = False) -> None:
+    async def enable(
+        self, *, send_base: int | None = None, readonly_completions: bool = False, receive: ReceiveSetup | None = None
+    ) -> None:
         """Map a ring and a completion ring and enable; `send_base` replaces the ring's true address."""
         self.ring_gfn, ring = await self.map_page(readonly=True)
         self._cq_gfn, cq = await self.map_page(readonly=readonly_completions)
         self.completion_page = cq
         await self._machine.hypercall.endpoint_enable(
-            self.grant.endpoint, RING_LOG2, CQ_LOG2, ring if send_base is None else send_base, cq
+            self.grant.endpoint, RING_LOG2, CQ_LOG2, ring if send_base is None else send_base, cq, receive
         )
 
     async def release(self) -> None:

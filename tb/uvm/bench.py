@@ -1,4 +1,4 @@
-"""Software on the machine: hypervisor, guests with the project's own driver, and a hostile one with its own."""
+"""Software on the machine: hypervisor, guests with the project's own driver, and a hostile one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final
 from hypervisor_model.domains import Domain
 from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.switch import PortPolicy
-from sw.abi.registers import Form, Mode, NicControl, SendDescriptor, Status
+from sw.abi.registers import Mode, NicControl
 from sw.guest.virtual_nic import VirtualNic
 from sw.platform import PAGE_SHIFT
-from tb.sim.hostile import BadRequest, RawEndpoint, bad_requests, descriptor
+from tb.uvm.hostile import Hostile
 from tb.uvm.observed import ObservedPlatform
 from tb.uvm.plan import GuestPlan, Plan
 from tb.uvm.reference import CONTROL_BAR
@@ -22,8 +22,6 @@ READ_TIMEOUT_CYCLES: Final = 50_000
 WAIT_NS: Final = 4_000_000
 """Bound of each wait of a guest."""
 POLL_NS: Final = 50_000
-HOSTILE_PAGES: Final = 64
-HOSTILE_WAIT_NS: Final = 400_000
 WINDOW_PAGES: Final = 2048
 """Long runs of buffers lie in windows of 2 MiB."""
 
@@ -48,53 +46,6 @@ class Station:
         """Close it, whatever is in flight."""
         self.open = False
         await self.nic.close()
-
-
-def more_requests(own: int) -> list[BadRequest]:
-    """Bad chains beside `tb.sim.hostile.bad_requests`; the page at device address `own` is all zeros."""
-    size = 64
-    head = SendDescriptor.CONTROL_NO_TSO_M | SendDescriptor.CONTROL_FIRST_M
-    inline = head | SendDescriptor.CONTROL_INLINE_M
-    checksum = SendDescriptor.CONTROL_CKSUM_M | size << SendDescriptor.CONTROL_CKSUM_OFFSET_S
-    slots = size // SendDescriptor.BYTES
-    zeros = bytes(size)
-    return [
-        BadRequest("foreign source address", descriptor(own, size), (Status.SPOOFED,)),
-        BadRequest("inline, foreign source address", descriptor(0, size, inline, 1 + slots) + zeros, (Status.SPOOFED,)),
-        BadRequest("inline, reserved flag", descriptor(0, size, inline | SendDescriptor.CONTROL_RESERVED_M, 1 + slots) + zeros,
-                   (Status.UNSUPPORTED,)),
-        BadRequest("inline, checksum of nothing", descriptor(0, size, inline | checksum, 1 + slots) + zeros, (Status.BAD_OFFLOAD,)),
-        BadRequest("inline, a slot too few", descriptor(0, size, inline, slots) + zeros[SendDescriptor.BYTES :], (Status.BAD_DESCRIPTOR,)),
-    ]
-
-
-class Hostile:
-    """A guest beside the others that asks for what it has no right to."""
-
-    def __init__(self, hypervisor: Hypervisor, mode: Mode) -> None:
-        self._hypervisor = hypervisor
-        # rings of VALIDATED are the hypervisor's
-        self.domain = hypervisor.create_domain("hostile", HOSTILE_PAGES, mode=Mode.IOMMU if mode is Mode.VALIDATED else mode)
-        self._endpoints: dict[Form, RawEndpoint] = {}
-        self._requests: dict[Form, dict[str, BadRequest]] = {}
-
-    async def start(self) -> None:
-        """Take an endpoint of each form, with one page of its own to send from."""
-        foreign = self._hypervisor.device.bars[CONTROL_BAR][0]
-        for form in Form:
-            endpoint = self._endpoints[form] = await RawEndpoint.allocate(self.domain, form)
-            _, own = await endpoint.map_page(readonly=True)
-            await endpoint.enable()
-            grant = endpoint.grant
-            bad = [*bad_requests(own, foreign, grant.inline_max, grant.max_frame), *more_requests(own)]
-            self._requests[form] = {request.name: request for request in bad}
-
-    async def attack(self, name: str, form: Form) -> None:
-        """One bad request, and what comes of it."""
-        endpoint = self._endpoints[form]
-        endpoint.submit(self._requests[form][name].slots)
-        await endpoint.completion(HOSTILE_WAIT_NS)
-        await self._hypervisor.handle_faults()
 
 
 class Bench:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sw.abi.registers import Mode
 from sw.guest.virtual_nic import MAX_PIECES, SendForm
+from tb.uvm.hostile import ATTACKS, SMALL_BYTES
 from tb.uvm.plan import BROADCAST, FLAWS, MULTICAST, OFFLOADS, STRANGER, GuestPlan, Operation, Plan
 
 MAX_GUESTS: Final = 16
@@ -22,6 +23,7 @@ EDGES: Final = (60, 61, 63, 64, 65, 127, 128, 129, 191, 192, 193, 255, 256, 257,
                 2047, 4094, 4095, 4096, 8190, 8191, 9014, 9018)
 READ_ERRORS: Final = ("ur", "ca", "poisoned")
 """Without `dropped`: the IOMMU's drain waits for every read, and so would the close of an endpoint."""
+EVENTS: Final = ("pause", "reopen", "read_error", "fetch_error", "hostile")
 MODES: Final = tuple(mode.lower() for mode in Mode.__members__)
 FORMS: Final = tuple(form.value for form in SendForm)
 RECEIVE_FORMS: Final = ("pushed", "fetched")
@@ -140,7 +142,7 @@ class Constraints:
         self.from_wire = frames.share("from_wire", 0.4)
         self.flaw = frames.share("flaw", 0.1)
         self.profile = machine.one_of("profile", "friendly", tuple(PROFILES))
-        self.rates = {kind: events.share(kind, 0.0) for kind in ("pause", "reopen", "read_error", "hostile")}
+        self.rates = {kind: events.share(kind, 0.0) for kind in EVENTS}
         if mode is not None:
             self.mode = mode
         if self.rates["hostile"] and self.mode == "native":
@@ -154,10 +156,8 @@ class Constraints:
         machine = {name: rng.choice(list(values)) for name, values in PROFILES[self.profile].items()}
         count = 1 if self.mode == "native" else rng.randint(*self.guests)
         guests = tuple(self._guest(rng) for _ in range(count))
-        operations: list[Operation] = []
-        while len(operations) < self.packets:
-            operations.append(self._operation(rng, len(operations), guests))
-        plan = Plan(seed, self.mode, machine, guests, tuple(operations))
+        idle = Plan(seed, self.mode, machine, guests)
+        plan = replace(idle, operations=tuple(self._operation(rng, number, idle) for number in range(self.packets)))
         plan.check()
         return plan
 
@@ -178,12 +178,13 @@ class Constraints:
             small_bytes=rng.choice([None, None, 0, 60, 200]),
         )
 
-    def _operation(self, rng: random.Random, number: int, guests: Sequence[GuestPlan]) -> Operation:
+    def _operation(self, rng: random.Random, number: int, plan: Plan) -> Operation:
+        guests = plan.guests
         guest = rng.randrange(len(guests))
         event = rng.random()
         for kind, rate in self.rates.items():
             if event < rate:
-                return self._event(rng, number, kind, guest)
+                return self._event(rng, number, "read_error" if kind == "fetch_error" and not plan.fetches(guest) else kind, guest)
             event -= rate
         sent = rng.random() >= self.from_wire
         others = {"wire": STRANGER, "broadcast": BROADCAST, "multicast": MULTICAST}
@@ -210,14 +211,6 @@ class Constraints:
                 return Operation(number, kind, quanta=rng.choice([0, 1, 10, 100]))
             case "reopen":
                 return Operation(number, kind, guest)
-            case "read_error":
+            case "read_error" | "fetch_error":
                 return Operation(number, kind, guest, length=rng.randint(200, 1000), what=rng.choice(READ_ERRORS))
-        return Operation(number, kind, what=rng.choice(HOSTILE_REQUESTS))
-
-
-HOSTILE_REQUESTS: Final = ("read an unmapped page", "read a victim's page by machine address", "run from an own page into an unmapped one",
-                           "address beyond the bus", "length 0", "longest length", "one byte above the limit", "count 0",
-                           "count 255", "no FIRST", "reserved flag", "checksum of nothing", "inline frame above the limit",
-                           "foreign source address", "inline, foreign source address", "inline, reserved flag",
-                           "inline, checksum of nothing", "inline, a slot too few")
-"""Of `tb.sim.hostile.bad_requests` and `tb.uvm.bench.more_requests`, by name."""
+        return Operation(number, kind, length=rng.randint(MIN_FRAME, SMALL_BYTES), what=rng.choice(ATTACKS))

@@ -26,7 +26,6 @@ _FAULTS: Final = {
     Status.SPOOFED: "refused",
     Status.STALE_DESCRIPTOR: "refused",
     Status.READ_UR: "IOMMU fault",
-    Status.FETCH_ERROR: "IOMMU fault",
     Status.READ_CA: "read error",
     Status.READ_POISONED: "read error",
     Status.READ_TIMEOUT: "read error",
@@ -102,6 +101,13 @@ def _sampler(group: Group) -> Callable[[Any], None]:
     return found
 
 
+def _fault(item: SentItem) -> str:
+    """Of a chain that no bench made fail."""
+    if item.status is Status.FETCH_ERROR:
+        return "IOMMU fault" if item.mode is Mode.IOMMU else "refused"
+    return _FAULTS.get(item.status, "bad request")
+
+
 class Coverage(uvm_subscriber):
     """Samples what the scoreboard has found out about each packet."""
 
@@ -136,7 +142,7 @@ class Coverage(uvm_subscriber):
         pieces = next((name for limit, name in PIECES if count <= limit), PIECES[-1][1])
         fate = {(True, True): "both", (True, False): "wire", (False, True): "inside"}.get((item.on_wire, item.inside), "nowhere")
         form = "inline" if inline else "fetched" if item.form is Form.FETCHED else "pushed"
-        fault = "read error" if item.injected else _FAULTS.get(item.status, "bad request")
+        fault = "read error" if item.injected else _fault(item)
         size = size_class(max(item.lengths, default=0))
         return _Sent(form, size, alignment, pieces, offload, item.status.name, fault, fate, *around)
 

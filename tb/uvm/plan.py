@@ -16,7 +16,9 @@ STRANGER: Final = -1
 BROADCAST: Final = -2
 MULTICAST: Final = -3
 """`Operation.to`: a group that nobody has joined."""
-KINDS: Final = ("send", "frame", "pause", "reopen", "read_error", "hostile")
+GUESTS: Final = ("send", "reopen", "read_error", "fetch_error")
+"""Kinds of operations that a guest carries out."""
+KINDS: Final = (*GUESTS, "frame", "pause", "hostile")
 OFFLOADS: Final = ("none", "checksum", "tso")
 FLAWS: Final = ("none", "fcs", "runt", "oversize", "error")
 
@@ -61,11 +63,11 @@ class Operation:
     """Its frame's bytes follow from it and the plan's seed: they stay when other operations go."""
     kind: str
     guest: int = -1
-    """send, reopen, read_error: who."""
+    """Kinds in `GUESTS`: who."""
     to: int = STRANGER
     """send, frame: a guest's number, `STRANGER`, `BROADCAST` or `MULTICAST`."""
     length: int = 60
-    """send, frame: bytes without FCS; tso: payload bytes."""
+    """send, frame: bytes without FCS; tso: payload bytes; hostile: of the frame for its buffer."""
     pieces: int = 1
     """send."""
     offload: str = "none"
@@ -73,7 +75,7 @@ class Operation:
     mss: int = 0
     """tso."""
     what: str = "none"
-    """frame: its flaw; read_error: the error; hostile: the request."""
+    """frame: its flaw; read_error, fetch_error: the error; hostile: the request."""
     quanta: int = 0
     """pause."""
 
@@ -100,6 +102,10 @@ class Plan:
         """Of the guests' endpoints."""
         return Mode[self.mode.upper()]
 
+    def fetches(self, guest: int) -> bool:
+        """Has this guest a send ring of its own in memory?"""
+        return self.guests[guest].send_form() is SendForm.FETCHED and self.protection() is not Mode.VALIDATED
+
     def check(self) -> None:
         """Raise `PlanError` for what nobody can carry out."""
         if self.mode.upper() not in Mode.__members__:
@@ -108,8 +114,10 @@ class Plan:
             name = f"operation {operation.id}"
             if operation.kind not in KINDS:
                 raise PlanError(f"{name}: kind is {operation.kind!r}: one of {', '.join(KINDS)}")
-            if operation.kind in ("send", "reopen", "read_error") and not 0 <= operation.guest < len(self.guests):
+            if operation.kind in GUESTS and not 0 <= operation.guest < len(self.guests):
                 raise PlanError(f"{name}: guest is {operation.guest}: there are {len(self.guests)}")
+            if operation.kind == "fetch_error" and not self.fetches(operation.guest):
+                raise PlanError(f"{name}: kind is fetch_error: guest {operation.guest} has no send ring of its own in memory")
             if not MULTICAST <= operation.to < len(self.guests):
                 raise PlanError(f"{name}: to is {operation.to}: {MULTICAST} to {len(self.guests) - 1}")
 

@@ -124,8 +124,9 @@ class Reference:
         return endpoint.big, -(-(length + PAD) // (1 << endpoint.buffer_log2))
 
     def _executed(self, outcome: Outcome) -> None:
-        if outcome.status is Status.READ_UR and (failed := self.shadow.failed) is not ReadError.NONE:
-            outcome.status = _STATUS[failed]
+        if outcome.status in (Status.READ_UR, Status.FETCH_ERROR) and (failed := self.shadow.failed) is not ReadError.NONE:
+            # how a fetch failed the NIC does not tell
+            outcome.status = _STATUS[failed] if outcome.status is Status.READ_UR else outcome.status
             outcome.injected = True
             self.shadow.failed = ReadError.NONE
         self._outcomes.append(outcome)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tb.cosim.toolchain import rtl_sources
+from tb.cosim.toolchain import ToolchainError, Variant, machine
+from tb.regress.models import MACHINE, recipe
 from tests.mutants.campaign import Mutant, MutantError, Verdict, judge, read_mutants, run
 
 SAMPLE = ("window_endpoint", "msix_mask", "fetch_wrap")
@@ -33,10 +34,17 @@ def test_there_are_twenty_in_different_modules() -> None:
 
 
 def test_only_the_module_with_the_bug_is_other_than_the_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = rtl_sources()
+    ours = machine().inputs
     monkeypatch.setenv("PLANT", "runt_limit")
-    planted = rtl_sources()
+    planted = machine().inputs
     assert [new.stem for old, new in zip(ours, planted, strict=True) if old != new] == ["myr_mac_rx"]
+
+
+def test_a_bug_that_is_none_of_these_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANT", "fetch")
+    for name in (MACHINE, "fetch"):
+        with pytest.raises(ToolchainError, match=r"^PLANT=fetch: must be one of arm_behind, .*fetch_wrap"):
+            recipe(name, Variant.PLAIN)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import cocotb
@@ -10,13 +11,16 @@ from cocotb.triggers import gather
 from pyuvm import uvm_sequence
 
 from sw.abi.registers import Form, Mode
+from sw.guest.transmit import NicHaltedError
+from sw.platform import PAGE_SHIFT, PAGE_SIZE
 from tb.cosim.platform import ReadError
 from tb.ethernet import on_line, with_fcs
 from tb.uvm.bench import WAIT_NS, Bench, Station
 from tb.uvm.environment import Environment
 from tb.uvm.frames import Request, cut, request
+from tb.uvm.hostile import BUFFERS, DOORBELL, RING
 from tb.uvm.items import WireItem
-from tb.uvm.plan import BROADCAST, MULTICAST, STRANGER, Operation
+from tb.uvm.plan import BROADCAST, GUESTS, MULTICAST, STRANGER, Operation
 from tb.uvm.sequences import pieces
 
 PEER: Final = bytes.fromhex("020000000001")
@@ -44,7 +48,7 @@ class TrafficSequence(uvm_sequence):
         operations = self.bench.plan.operations
         self._readers = [cocotb.start_soon(self.bench.receive(station)) for station in self.bench.stations]
         actors = [
-            self._guest(station, [o for o in operations if o.guest == n and o.kind in ("send", "reopen", "read_error")])
+            self._guest(station, [o for o in operations if o.guest == n and o.kind in GUESTS])
             for n, station in enumerate(self.bench.stations)
         ]
         actors.append(self._line([o for o in operations if o.kind in ("frame", "pause")]))
@@ -66,6 +70,8 @@ class TrafficSequence(uvm_sequence):
                 case "reopen":
                     await station.stop()
                     await station.start()
+                case "fetch_error":
+                    await self._failing_fetch(station, operation)
                 case _:
                     await self._failing_read(station, operation)
         await station.nic.drain(WAIT_NS)
@@ -116,6 +122,22 @@ class TrafficSequence(uvm_sequence):
         await nic.drain(WAIT_NS)
         await pieces.read_error(page, ReadError.NONE).start(host)
 
+    async def _failing_fetch(self, station: Station, operation: Operation) -> None:
+        """One frame whose descriptors cannot be read: the endpoint halts, and its guest opens it anew."""
+        nic = station.nic
+        await nic.drain(WAIT_NS)
+        host = self.environment.host.sequencer
+        pages = [self.bench.page_of(station, (nic.ring_gfn << PAGE_SHIFT) + at) for at in range(0, nic.ring_bytes, PAGE_SIZE)]
+        for page in pages:
+            await pieces.read_error(page, ReadError[operation.what.upper()]).start(host)
+        nic.send(request(self.bench.plan.seed, operation, NOBODY, station.mac, station.plan.vlan).data)
+        with suppress(NicHaltedError):
+            await nic.drain(WAIT_NS)
+        for page in pages:
+            await pieces.read_error(page, ReadError.NONE).start(host)
+        await station.stop()
+        await station.start()
+
     def _address(self, to: int) -> bytes:
         match to:
             case x if x == STRANGER:
@@ -130,14 +152,17 @@ class TrafficSequence(uvm_sequence):
 
     async def _line(self, operations: Sequence[Operation]) -> None:
         sequencer = self.environment.wire_in.sequencer
-        platform = self.bench.platform
         for operation in operations:
-            while platform.wire_waiting() >= LINE_AHEAD:
-                await platform.sleep(LINE_STEP_NS)
+            await self._room_on_line()
             if operation.kind == "pause":
                 await pieces.pause(operation.quanta).start(sequencer)
             else:
                 await pieces.wire_frame(self._frame(operation)).start(sequencer)
+
+    async def _room_on_line(self) -> None:
+        platform = self.bench.platform
+        while platform.wire_waiting() >= LINE_AHEAD:
+            await platform.sleep(LINE_STEP_NS)
 
     def _frame(self, operation: Operation) -> WireItem:
         vlan = self.bench.stations[operation.to].plan.vlan if operation.to >= 0 else 0
@@ -153,8 +178,17 @@ class TrafficSequence(uvm_sequence):
 
     async def _hostile(self, operations: Sequence[Operation]) -> None:
         hostile = self.bench.hostile
+        line = self.environment.wire_in.sequencer
         for operation in operations:
             assert hostile is not None
-            # an inline frame is pushed; the others take turns
-            pushed = operation.what.startswith("inline") or operation.id % 2
-            await hostile.attack(operation.what, Form.PUSHED if pushed else Form.FETCHED)
+            if operation.what in (RING, DOORBELL):
+                await hostile.ring(operation.what)
+            elif operation.what in BUFFERS:
+                await hostile.post(operation.what)
+                await self._room_on_line()
+                data = request(self.bench.plan.seed, operation, hostile.mac, PEER, 0).data
+                await pieces.wire_frame(WireItem(on_line(data))).start(line)
+            else:
+                # an inline frame is pushed; the others take turns
+                pushed = operation.what.startswith("inline") or operation.id % 2
+                await hostile.attack(operation.what, Form.PUSHED if pushed else Form.FETCHED)
