@@ -28,6 +28,10 @@ MODES: Final = tuple(mode.lower() for mode in Mode.__members__)
 FORMS: Final = tuple(form.value for form in SendForm)
 RECEIVE_FORMS: Final = ("pushed", "fetched")
 DIRECTIONS: Final = ("sibling", "wire", "broadcast", "multicast")
+_STARVED: Final[dict[str, Sequence[Any]]] = {
+    "credit_ph": (1, 2, 4), "credit_pd": (16, 64), "credit_nph": (1, 3), "starvation_permille": (200, 500),
+    "rc_stall_permille": (100, 400), "reorder": (True,), "mps": (128, 256),
+}
 PROFILES: Final[dict[str, dict[str, Sequence[Any]]]] = {
     "friendly": {},
     "unfriendly": {
@@ -35,10 +39,9 @@ PROFILES: Final[dict[str, dict[str, Sequence[Any]]]] = {
         "link_stall_permille": (0, 100), "rc_stall_permille": (0, 100), "mps": (128, 256),
         "mrrs": (128, 256, 512, 1024, 4096),
     },
-    "starved": {
-        "credit_ph": (1, 2, 4), "credit_pd": (16, 64), "credit_nph": (1, 3), "starvation_permille": (200, 500),
-        "rc_stall_permille": (100, 400), "reorder": (True,), "mps": (128, 256),
-    },
+    "starved": _STARVED,
+    # the line does not stop when the NIC asks it to
+    "flooded": _STARVED | {"peer_pause": (False,)},
 }
 """Machines: of each field of `HostConfig`, the values to choose from."""
 

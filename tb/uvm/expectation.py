@@ -112,6 +112,8 @@ class Arrival:
     dropped: bool = False
     writing: int = 0
     """Copies on their way to memory."""
+    overflows: bool = False
+    """The receive buffer may have been too full for it."""
 
     @property
     def local(self) -> bool:

@@ -94,7 +94,7 @@ class Plan:
     def host_config(self) -> HostConfig:
         """The root complex. `PlanError` for a field that it does not have."""
         try:
-            return HostConfig(seed=self.seed, peer_pause=True, **self.machine)
+            return HostConfig(seed=self.seed, **({"peer_pause": True} | self.machine))
         except TypeError as error:
             raise PlanError(f"machine: {error}") from error
 

@@ -198,5 +198,9 @@ DROPPED: Final = Group(
         _cross("reason", "mode"),
         _cross("reason", "pressure"),
     ]),
+    (
+        _never("the owner of a NATIVE card is trusted, and the hypervisor writes VALIDATED rings of buffers", reason=["REFUSED"],
+               mode=["native", "validated"]),
+    ),
 )
 GROUPS: Final = (SENT, RECEIVED, DROPPED)

@@ -23,7 +23,7 @@ from tests.uvm.support import CONSTRAINTS
         ("[guests]\nqueues = [5]", "guests.queues is [5]: must be a list of some of 1, 2, 3, 4"),
         ("[guests]\nspeed = 3", "guests.speed is no field of this section"),
         ("[machines]\nprofile = 'friendly'", "machines is no section"),
-        ("[machine]\nprofile = 'rude'", "machine.profile is 'rude': must be one of friendly, unfriendly, starved"),
+        ("[machine]\nprofile = 'rude'", "machine.profile is 'rude': must be one of friendly, unfriendly, starved, flooded"),
         ("[guests]\nmode = 'native'\n[events]\nhostile = 0.1", "events.hostile is 0.1: must be 0 with mode native"),
         ("[guests", "Expected"),
     ],

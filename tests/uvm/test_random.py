@@ -11,6 +11,7 @@ from tests.uvm.support import CONSTRAINTS, results, run
 
 @pytest.mark.parametrize(("constraints", "mode", "seed"), [
     ("full", "iommu", 1), ("full", "iommu", 3), ("full", "windows", 2), ("starved", "iommu", 1), ("starved", "validated", 2),
+    ("flood", "iommu", 1),
 ])
 def test_random(tmp_path: Path, constraints: str, mode: str, seed: int) -> None:
     result = run(tmp_path, seed=seed, constraints=str(CONSTRAINTS / f"{constraints}.toml"), mode=mode)
