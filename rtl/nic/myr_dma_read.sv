@@ -277,7 +277,7 @@ module myr_dma_read
   end
 
   always_ff @(posedge clk_i) begin
-    scan_q <= (scan_q == TagW'(ReadTags - 1)) ? '0 : scan_q + 1'b1;
+    if (|busy_q) scan_q <= (scan_q == TagW'(ReadTags - 1)) ? '0 : scan_q + 1'b1;
     if (tag_advance_i) begin
       left_q[tag]  <= left_q[tag] - tag_advance_bytes_i;
       dest_q[tag]  <= dest_q[tag] + 21'(tag_advance_bytes_i);

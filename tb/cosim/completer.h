@@ -31,6 +31,7 @@ class Completer {
 
     // For a person: the reads that are not answered completely, a line each.
     std::string state() const;
+    bool idle() const { return reads_.empty(); }
 
   private:
     struct Read {

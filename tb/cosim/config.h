@@ -39,6 +39,8 @@ struct HostConfig {
     uint32_t peer_pause;
     // the protocol checkers (tb/cosim/checkers) are on
     uint32_t checkers;
+    // cycles in which the hardware stays as it is are counted, not evaluated
+    uint32_t skip;
 };
 
 }  // namespace myr

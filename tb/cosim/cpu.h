@@ -35,6 +35,8 @@ class Cpu {
     // One cycle: `accepted`, the register access offered before was taken; then issues what may go.
     void step(bool accepted, bool answered, uint32_t answer);
     const RegPort& port() const { return port_; }
+    // Nothing waits here; what was asked for is with the hardware.
+    bool idle() const { return queue_.empty() && !port_.valid && !reg_read_open_; }
     // For a person: what the processors have asked for, a line.
     std::string state() const;
 

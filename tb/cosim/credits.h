@@ -51,6 +51,8 @@ class CreditGrant {
     // The same TLP has left.
     void release(uint64_t cycle);
     uint64_t limits(uint64_t cycle);
+    // All that was used is given back and told.
+    bool idle() const { return returns_.empty() && advertised_.pack() == granted_.pack(); }
     // For a person: what the NIC may still send, a line.
     std::string state() const;
 

@@ -33,6 +33,7 @@ class Downstream {
     // in memory. Returns whether a beat is offered in `cycle` + 1; a TLP starts right behind the one before.
     bool step(uint64_t cycle, bool taken, const Fc& limits, uint64_t landed);
     Beat beat() const;
+    bool idle() const { return !sending_ && posted_.empty() && nonposted_.empty(); }
     // For a person: what waits for the NIC, with the credits it grants, a line.
     std::string state(const Fc& limits) const;
 

@@ -14,9 +14,13 @@ std::map<uint32_t, std::unique_ptr<myr::Host>>& registry() {
     return hosts;
 }
 
+myr::Host* of_model = nullptr;
+
 myr::Host* self(void* host) { return static_cast<myr::Host*>(host); }
 
 }  // namespace
+
+myr::Host* myr::attached() { return of_model; }
 
 extern "C" {
 
@@ -24,21 +28,23 @@ extern "C" {
 
 void* myr_host_attach(uint32_t id) {
     const auto host = registry().find(id);
-    return host == registry().end() ? nullptr : host->second.get();
+    of_model = host == registry().end() ? nullptr : host->second.get();
+    return of_model;
 }
 
 // Bit 0: the protocol checkers are on; bit 1: credits come back within a few hundred cycles.
 uint32_t myr_host_checks(void* host) { return self(host)->checks(); }
 
-// Returns 0 when no output changes.
+// Bit 0: an output changes; above: cycles that go by beside this one.
 uint32_t myr_host_cycle(void* host, const uint32_t* in_words, uint32_t* out_words) {
     myr::HostIn in;
     std::memcpy(&in, in_words, sizeof in);
     const myr::HostOut before = self(host)->shown();
     const myr::HostOut& out = self(host)->cycle(in);
-    if (std::memcmp(&before, &out, sizeof out) == 0) return 0;
+    const auto skipped = static_cast<uint32_t>(self(host)->skipped()) << 1;
+    if (std::memcmp(&before, &out, sizeof out) == 0) return skipped;
     std::memcpy(out_words, &out, sizeof out);
-    return 1;
+    return skipped | 1;
 }
 
 void myr_host_wire(void* host, uint64_t cycle, uint64_t data, uint32_t bytes, uint8_t first, uint8_t last) {
@@ -65,6 +71,7 @@ void* myr_host_create(uint32_t id, const myr::HostConfig* config, uint64_t confi
 
 uint8_t* myr_host_memory(void* host) { return self(host)->memory().data(); }
 const uint64_t* myr_host_now(void* host) { return &self(host)->now(); }
+uint64_t myr_host_skipped(void* host) { return self(host)->skipped_so_far(); }
 const char* myr_host_error(void* host) { return self(host)->error().c_str(); }
 
 const char* myr_host_state(void* host) { return self(host)->state().c_str(); }

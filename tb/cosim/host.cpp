@@ -66,16 +66,28 @@ const HostOut& Host::cycle(const HostIn& in) {
         flags |= kWireValid | (beat.first ? kWireFirst : 0U) | (beat.last ? kWireLast : 0U) |
                  (beat.error ? kWireError : 0U) | beat.bytes << kWireBytesShift;
     }
-    if (link_rng_.permille(config_.link_stall_permille)) flags |= kStallUp;
-    if (link_rng_.permille(config_.link_stall_permille)) flags |= kStallDn;
-    if (!rc_rng_.permille(config_.rc_stall_permille)) flags |= kUpReady;
     out_.posted_landed = static_cast<uint32_t>(upstream_.landed());
-    out_.tx_fc = credits_.limits(now_);
+    const bool moves = (in.flags & (kUpValid | kWalkValid | kRegRvalid | kTimed)) != 0 || in.tx_watch != 0;
+    quiet_ = moves || !idle() ? 0 : quiet_ + 1;
+    uint32_t disturbed = disturbances(now_);
+    skipped_ = skip_;
+    skipped_so_far_ += skip_;
+    for (; skip_ != 0; --skip_) disturbed = disturbances(++now_);
+    flags |= disturbed;
 
     waits_.tick(now_);
     wake();
     out_.flags = flags | (wake_ ? kWake : 0U);
     return out_;
+}
+
+uint32_t Host::disturbances(uint64_t cycle) {
+    uint32_t flags = 0;
+    if (link_rng_.permille(config_.link_stall_permille)) flags |= kStallUp;
+    if (link_rng_.permille(config_.link_stall_permille)) flags |= kStallDn;
+    if (!rc_rng_.permille(config_.rc_stall_permille)) flags |= kUpReady;
+    out_.tx_fc = credits_.limits(cycle);
+    return flags;
 }
 
 uint32_t Host::checks() const {
@@ -85,6 +97,7 @@ uint32_t Host::checks() const {
 }
 
 void Host::wire_beat(uint64_t cycle, uint64_t data, uint32_t count, bool first, bool last) {
+    quiet_ = 0;
     const char* wrong = wire_.beat(cycle, data, count, first, last);
     if (wrong != nullptr) fail(std::string("wire: ") + wrong);
     if (config_.peer_pause != 0 && wire_.pause() >= 0) wire_in_.pause(cycle, static_cast<uint32_t>(wire_.pause()));

@@ -42,6 +42,7 @@ enum HostInFlag : uint32_t {
     kWalkWrite = 1 << 5,
     kRegReady = 1 << 6,
     kRegRvalid = 1 << 7,
+    kTimed = 1 << 13,
 };
 constexpr uint32_t kWalkIdShift = 8;
 constexpr uint32_t kWatchFirst = 1 << 10;
@@ -82,6 +83,10 @@ constexpr uint32_t kWireLast = 1 << 19;
 constexpr uint32_t kWireError = 1 << 20;
 constexpr uint32_t kWireBytesShift = 21;
 
+class Host;
+// That of the model; null: it has none.
+Host* attached();
+
 class Host {
   public:
     explicit Host(const HostConfig& config);
@@ -111,10 +116,30 @@ class Host {
     const std::string& error() const { return error_; }
     // For a person: what is under way and what waits for what. Valid until the next call.
     const std::string& state();
+    // Cycles up to now in which neither this side nor the hardware's pins had anything to do.
+    uint64_t quiet() const { return idle() && waits_.events().empty() ? quiet_ : 0; }
+    // Cycle in which a wait ends by time at the earliest.
+    uint64_t due() const { return waits_.due(); }
+    bool skips() const { return config_.skip != 0 && !disturbed_; }
+    // Nothing holds the hardware up in the next cycle.
+    bool open() const { return (out_.flags & (kStallUp | kStallDn | kUpReady)) == kUpReady; }
+    // The hardware was changed behind the pins' back: from now on every cycle is evaluated.
+    void disturb() { disturbed_ = true; }
+    // At the next edge, `cycles` more go by at once; this side and the hardware stay as they are in all of them.
+    void skip(uint64_t cycles) { skip_ = cycles; }
+    // How many went by at the last edge beside its own.
+    uint64_t skipped() const { return skipped_; }
+    uint64_t skipped_so_far() const { return skipped_so_far_; }
     // Python has taken the events.
     void drained() { waits_.events().clear(); signalled_ = false; }
 
   private:
+    bool idle() const {
+        return cpu_.idle() && downstream_.idle() && upstream_.idle() && walker_.waiting() == 0 && completer_.idle() &&
+               wire_in_.waiting() == 0 && credits_.idle();
+    }
+    // What depends on the cycle alone: stalls, and credits that are held back.
+    uint32_t disturbances(uint64_t cycle);
     void fail(const std::string& message);
     void wake();
 
@@ -135,6 +160,11 @@ class Host {
     Rng rc_rng_;
     HostOut out_{};
     uint64_t now_ = 0;
+    uint64_t quiet_ = 0;
+    uint64_t skip_ = 0;
+    bool disturbed_ = false;
+    uint64_t skipped_ = 0;
+    uint64_t skipped_so_far_ = 0;
     uint64_t nic_limits_ = 0;  // credits that the NIC grants, packed
     bool signalled_ = false;
     bool wake_ = false;

@@ -8,7 +8,8 @@ package myr_host_pkg;
   typedef struct packed {
     bit [31:0] tx_watch;    // NIC tx, moving beat: {fmt/type[7:0], 12'b0, last, first, length[9:0]}
     bit [31:0] reg_rdata;
-    bit [18:0] spare;
+    bit [17:0] spare;
+    bit        timed;       // something in the NIC happens at a time of its own
     bit [4:0]  walk_id;
     bit        reg_rvalid;
     bit        reg_ready;

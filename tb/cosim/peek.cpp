@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "host.h"
+
 extern "C" {
 
 // Exported by the model.
@@ -23,6 +25,7 @@ uint64_t myr_host_peek(uint32_t door, uint32_t address) {
 void myr_host_poke(uint32_t door, uint32_t address, uint32_t value) {
     svSetScope(svGetScopeFromName("myr_top.u_regs_peek"));
     door == 0 ? myr_poke_nic_control(address, value) : myr_poke_iommu(address, value);
+    if (myr::Host* host = myr::attached()) host->disturb();
 }
 
 }  // extern "C"

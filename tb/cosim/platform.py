@@ -89,6 +89,8 @@ class HostConfig:
 
     checkers: bool = True
     """The protocol checkers are on (`docs/checkers.md`)."""
+    skip: bool = True
+    """Cycles in which the hardware stays as it is are counted, not evaluated; what is simulated is the same."""
 
     def __post_init__(self) -> None:
         limits = {
@@ -145,6 +147,7 @@ class _Config(ctypes.Structure):
             "random_split",
             "peer_pause",
             "checkers",
+            "skip",
         )
     ]
 
@@ -248,6 +251,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "create": (ctypes.c_void_p, [ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64]),
     "memory": (ctypes.c_void_p, [ctypes.c_void_p]),
     "now": (ctypes.c_void_p, [ctypes.c_void_p]),
+    "skipped": (ctypes.c_uint64, [ctypes.c_void_p]),
     "error": (ctypes.c_char_p, [ctypes.c_void_p]),
     "state": (ctypes.c_char_p, [ctypes.c_void_p]),
     "mmio_write": (None, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32]),
@@ -327,6 +331,10 @@ class RtlPlatform:
     def cycle(self) -> int:
         """The cycle that has just ended."""
         return self._now.value
+
+    def skipped(self) -> int:
+        """Cycles so far that were counted, not evaluated."""
+        return int(self._call["skipped"](self._host))
 
     def now(self) -> int:
         return self._now.value * CYCLE_NS

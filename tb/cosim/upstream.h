@@ -28,6 +28,7 @@ class Upstream {
     std::string land(uint64_t cycle, Cpu& cpu);
     // MWr TLPs visible in memory.
     uint64_t landed() const { return landed_; }
+    bool idle() const { return open_.empty() && landing_.empty(); }
     // TLPs received that have not landed.
     uint64_t waiting() const { return landing_.size(); }
 

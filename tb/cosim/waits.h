@@ -42,6 +42,9 @@ class Waits {
     }
 
     std::vector<Event>& events() { return events_; }
+    const std::vector<Event>& events() const { return events_; }
+    // Cycle at which a wait ends by time at the earliest; all ones: none does.
+    uint64_t due() const { return deadlines_.empty() ? ~0ULL : deadlines_.top().first; }
 
   private:
     struct Monitor {

@@ -77,7 +77,7 @@ module myr_check_credit
 
   always @(posedge clk_i)
     if (enable_i) begin
-      idle = moved_i ? 0 : idle + 1;
+      idle = moved_i ? 0 : idle > IdleCycles ? idle : idle + 1;
       if (moved_i && !rst_i) begin
         if (!open && started) check(RuleFcGrant, not_above(beyond(limit_i, used), first));
         if (!open && !is_completion(beat_i.data[31:0])) start();
