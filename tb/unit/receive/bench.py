@@ -383,7 +383,8 @@ class Bench:
 
     async def drain(self) -> None:
         """Until nothing is due, then look at everything that is left."""
-        while self.busy:
+        self.other = lambda: False
+        while self.busy or self._others_waiting is not None:
             await self.step()
         await self.steps(40)
         assert not self._chunks and not self._unwritten and not self._formed and not self._beats
