@@ -10,6 +10,7 @@ from typing import Final
 
 from hypervisor_model.hypervisor import Hypervisor
 from hypervisor_model.interrupts import MESSAGE_BASE
+from hypervisor_model.switch import PortPolicy
 from sw.abi.registers import Aperture, Form, Mode, ReceiveBuffer, SendDescriptor, Status
 from sw.guest.machine import ReceiveSetup
 from sw.platform import PAGE_SIZE
@@ -65,7 +66,9 @@ class Hostile:
         self._hypervisor = hypervisor
         validated = mode is Mode.VALIDATED
         # rings of VALIDATED are the hypervisor's: there is but the doorbell
-        self.domain = hypervisor.create_domain("hostile", PAGES, mode=Mode.IOMMU if validated else mode)
+        own_mode = Mode.IOMMU if validated else mode
+        # without a policy, endpoints that only send may use any source address
+        self.domain = hypervisor.create_domain("hostile", PAGES, mode=own_mode, port_policy=PortPolicy())
         self._ringer = hypervisor.create_domain("ringer", PAGES, mode=mode) if validated else self.domain
         self._endpoints: dict[Form, RawEndpoint] = {}
         self._requests: dict[Form, dict[str, BadRequest]] = {}

@@ -166,6 +166,8 @@ SENT: Final = Group(
         _never("only mode iommu has a requester ID and tables of its own for an endpoint", fault=["IOMMU fault"],
                mode=["native", "windows", "validated"]),
         _never("the owner of a NATIVE card is trusted", fault=["refused"], mode=["native"]),
+        _never("the owner of a NATIVE card is trusted, and the hypervisor writes no bad descriptor into a VALIDATED ring",
+               fault=["bad request"], mode=["native", "validated"]),
         _never("no frame was made of it: its length is none", fate=["nowhere"], size=_SIZE_NAMES[1:]),
         _never("no sequence drops completions: the IOMMU's drain and an endpoint's close wait for every read;"
                " tests/system/sim_offload.py does", status=["READ_TIMEOUT"]),
