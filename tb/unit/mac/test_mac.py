@@ -299,7 +299,8 @@ async def thresholds(dut: SimHandleBase) -> None:
     asked = False
     tried = set()
     for _ in range(300):
-        if rng.random() < 0.5:
+        # up and down through both, again and again
+        if rng.random() < (0.3 if asked else 0.7):
             frame = body(rng, rng.randrange(60, 120))
             bench.send(beats(with_fcs(frame)))
             await bench.drain()
