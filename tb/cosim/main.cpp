@@ -68,6 +68,8 @@ class Waves {
         if (time >= from_ && time < to_) fst_.dump(time);
     }
     void close() { fst_.close(); }
+    // When the part begins, if that is to come.
+    uint64_t begins(uint64_t time) const { return time < from_ ? from_ : UINT64_MAX; }
 
   private:
     VerilatedFstC fst_;
@@ -95,6 +97,7 @@ std::unique_ptr<Waves> waves(Vtop& top, int argc, char** argv) {
 struct Waves {
     void dump(uint64_t) {}
     void close() {}
+    uint64_t begins(uint64_t) const { return UINT64_MAX; }
 };
 
 std::unique_ptr<Waves> waves(Vtop&, int, char**) { return nullptr; }
@@ -132,7 +135,8 @@ void run(Vtop& top, Waves* trace) {
         if (trace != nullptr) trace->dump(now);
         if (top.clk_i && now + kHalfPeriod == edge) {
             edge += skipped();
-            if (quiet && edge < deadline) stillness.look((deadline - edge) / (2 * kHalfPeriod));
+            const uint64_t until = trace == nullptr ? deadline : std::min(deadline, trace->begins(now));
+            if (quiet && edge < until) stillness.look((until - edge) / (2 * kHalfPeriod));
         }
         now = std::min(edge, deadline);
         if (!quiet || now == deadline) {

@@ -2,6 +2,7 @@
 /// signal's bits go up and down how often (`toggles`).
 module steps (
   input  logic       clk_i,       // toggles 5 5
+  input  logic       hold_i,      // toggles 0 0
   input  logic       add_i,       // toggles 1 0
   input  logic       clear_i,     // toggles 0 0
   input  logic       fail_i,

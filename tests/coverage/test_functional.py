@@ -103,6 +103,6 @@ def test_the_declarations_of_the_environment() -> None:
     assert impossible["sent.form x mode"] == {"inline/validated", "pushed/validated"}
     # 192 bytes at most
     assert "inline/129 to 255" not in impossible["sent.form x size"] and "inline/256 to 511" in impossible["sent.form x size"]
-    assert not impossible["dropped.reason x mode"]
+    assert impossible["dropped.reason x mode"] == {"REFUSED/native", "REFUSED/validated"}
     assert all(why for cover in covers for why in cover.impossible.values())
     assert len(points.SIZES) == 13
