@@ -24,7 +24,8 @@ WIDTH: Final = re.compile(r"\[(\d+):0\]")
 def model() -> Model:
     """The counter under the main program of the machine, without its back door."""
     cpp = sorted(set(COSIM.glob("*.cpp")) - {COSIM / "peek.cpp"})
-    return build(recipe("steps", "steps", [SOURCE], cpp=cpp, variant=Variant.COVERAGE, public=True))
+    headers = sorted(COSIM.glob("*.h"))
+    return build(recipe("steps", "steps", [SOURCE], cpp=cpp, headers=headers, variant=Variant.COVERAGE, public=True))
 
 
 def points(model: Model, folder: Path, how: str) -> dict[Point, int]:

@@ -35,7 +35,6 @@ module myr_check_completion
     logic [63:0] since;
   } request_t;
 
-  /* verilator lint_off BLKSEQ */
   counts_t     counts;
   request_t    tags[256];
   head_t       shown;      // for messages
@@ -110,7 +109,6 @@ module myr_check_completion
       if (request_i.valid && (is_read(request_i.dw[0]) || is_config(request_i.dw[0]))) asked();
       if (rst_i) for (int unsigned t = 0; t < 256; t++) tags[t].busy = 1'b0;
     end
-  /* verilator lint_on BLKSEQ */
 
   final if (enable_i) report("completion", Stream, counts);
 endmodule

@@ -31,7 +31,6 @@ module myr_check_credit
   localparam logic [7:0]  MostHeaders = 8'd127;
   localparam logic [11:0] MostData = 12'd2047;
 
-  /* verilator lint_off BLKSEQ */
   counts_t     counts;
   fc_t         used, first, free;
   logic        started;  // a TLP has used credits
@@ -75,9 +74,10 @@ module myr_check_credit
     check(RuleFcLimit, !free.ph[7] && !free.pd[11] && !free.nph[7] && !free.npd[11]);
   endtask
 
-  always @(posedge clk_i)
+  always @(posedge clk_i) begin
+    // whether it is watched or not: a machine in which a leak is still to be looked for is not still
+    idle = moved_i || rst_i ? 0 : idle > IdleCycles ? idle : idle + 1;
     if (enable_i) begin
-      idle = moved_i ? 0 : idle > IdleCycles ? idle : idle + 1;
       if (moved_i && !rst_i) begin
         if (!open && started) check(RuleFcGrant, not_above(beyond(limit_i, used), first));
         if (!open && !is_completion(beat_i.data[31:0])) start();
@@ -88,10 +88,9 @@ module myr_check_credit
         used    = '0;
         started = 1'b0;
         open  = 1'b0;
-        idle    = 0;
       end
     end
-  /* verilator lint_on BLKSEQ */
+  end
 
   final if (enable_i) report("credit", Stream, counts);
 endmodule

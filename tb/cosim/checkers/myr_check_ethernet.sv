@@ -48,7 +48,6 @@ module myr_check_ethernet
   localparam logic [47:0]     PauseAddress = 48'h0100_00C2_8001;
   localparam logic [31:0]     PauseType = 32'h0100_0888;
 
-  /* verilator lint_off BLKSEQ */
   counts_t         counts;
   logic [31:0]     crc_table[256];
   logic [31:0]     crc;
@@ -151,7 +150,6 @@ module myr_check_ethernet
         free_high = 0;
       end
     end
-  /* verilator lint_on BLKSEQ */
 
   final if (enable_i) report("ethernet", Stream, counts);
 endmodule

@@ -59,7 +59,6 @@ module myr_check_order
     logic [11:0] low;  // of the address, or tag and lower address: what translation keeps
   } name_t;
 
-  /* verilator lint_off BLKSEQ */
   counts_t counts;
 
   // ---- through the IOMMU -------------------------------------------------------------------------
@@ -229,7 +228,6 @@ module myr_check_order
         if (posted_i[0].valid || posted_i[1].valid || arm_i.valid || interrupt_i || start_i) interrupts();
       end
     end
-  /* verilator lint_on BLKSEQ */
 
   final if (enable_i) report("order", Stream, counts);
 endmodule

@@ -24,8 +24,6 @@ module myr_check_stream
     /// Payload.
     input  wire T     data_i
 );
-  // a checker's state is its own: blocking assignments make it one sequential program
-  /* verilator lint_off BLKSEQ */
   counts_t counts;
   logic    stalled;
   T        data;
@@ -46,7 +44,6 @@ module myr_check_stream
       stalled = valid_i && !ready_i && !rst_i;
       if (stalled) data = data_i;
     end
-  /* verilator lint_on BLKSEQ */
 
   final if (enable_i) report("stream", Stream, counts);
 endmodule

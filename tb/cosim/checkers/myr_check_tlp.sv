@@ -34,7 +34,6 @@ module myr_check_tlp
   // function 0 is the device's own, those up to this one are endpoints
   localparam logic [7:0] LastFunction = 8'd64;
 
-  /* verilator lint_off BLKSEQ */
   counts_t          counts;
   logic [3:0][31:0] dw;
   logic [1:0]       beats;  // of this TLP; 2: the header is over
@@ -118,7 +117,6 @@ module myr_check_tlp
       head_o.valid <= complete;
       if (complete) head_o.dw <= dw;
     end
-  /* verilator lint_on BLKSEQ */
 
   initial head_o = '0;
 
