@@ -26,12 +26,11 @@ from tb.uvm.expectation import WIRE, Arrival, Chain, Delivery, Fate, Mismatch, S
 from tb.uvm.interrupt_check import InterruptCheck
 from tb.uvm.items import Direction, HostItem, InterruptItem, Item, MmioItem, ReceivedItem, SentItem, WireItem
 from tb.uvm.observed import ObservedPlatform
+from tb.uvm.receive_buffer import ReceiveBuffer
 from tb.uvm.reference import Reference
 
 RACE_NS: Final = 50_000
 """Buffers that were posted so short a time before a drop need not have reached the NIC: MMIO, then a fetch."""
-RECEIVE_BUFFER: Final = 64 << 10
-"""Bytes."""
 _STAMP: Final = ReceiveCompletion.STAMP_LO
 _TAG_S: Final = 24
 _ENTRIES_M: Final = 0xFFFF
@@ -67,8 +66,7 @@ class Scoreboard(uvm_subscriber):
         self._chains: dict[int, deque[Chain]] = defaultdict(deque)
         self._sent_in: deque[WireItem] = deque()
         self._arrived = 0
-        self._stored: deque[Arrival] = deque()
-        """Frames of the line in the receive buffer, the oldest one first: it frees them in order."""
+        self._buffer = ReceiveBuffer()
         self._arrivals: dict[int, Arrival] = {}
         self._flows: dict[tuple[int, int], deque[Arrival]] = defaultdict(deque)
         """By receiver and source: what is on its way, in order."""
@@ -394,7 +392,7 @@ class Scoreboard(uvm_subscriber):
         self._arrived += 1
         arrival = Arrival(name, WIRE, item.data[:-4], [], self._now())
         self._arrivals[number] = self._open[id(arrival)] = arrival
-        self._store(arrival)
+        self._buffer.begin(arrival, self._open)
         reason = self.reference.nic.receiver.check(item.data, item.error)
         if reason is not None:
             arrival.broken = True
@@ -485,21 +483,12 @@ class Scoreboard(uvm_subscriber):
         self.compared["drops"] += 1
         self.packets.write(ReceivedItem(None, len(arrival.data), arrival.local, 0, None, reason))
         self.counted[getattr(NicControl, f"RX_{reason.name}")] += 1
+        arrival.dropped = True
         if reason in _FILTERED:
             self.counted[NicControl.RX_FRAMES] += 1
-        arrival.dropped = True
-        if reason not in _FILTERED:
-            # its words are taken back at once
-            self._stored = deque(other for other in self._stored if other is not arrival)
+        else:
+            self._buffer.take_back(arrival)
         self._settle(arrival)
-
-    def _store(self, arrival: Arrival) -> None:
-        """A frame begins: what is in the buffer now can only become less until its last word."""
-        while self._stored and id(self._stored[0]) not in self._open:
-            self._stored.popleft()
-        held = sum(_stored_bytes(other) for other in self._stored)
-        arrival.overflows = held + _stored_bytes(arrival) > RECEIVE_BUFFER
-        self._stored.append(arrival)
 
     def _refusal(self, number: int, arrival: Arrival, told: RxDrop) -> RxDrop | None:
         """Why the reference drops a copy; the hardware's reason where that is legal, too."""
@@ -656,11 +645,6 @@ def _counter_name(register: int) -> tuple[int | None, str]:
         return None, next(n for n, v in vars(NicControl).items() if v == register and "_M" not in n)
     number, at = divmod(register - NicControl.STATISTICS_BASE, NicControl.STATISTICS_STRIDE)
     return number, ("received frames", "received bytes")[at // 4]
-
-
-def _stored_bytes(arrival: Arrival) -> int:
-    """Of a frame with its FCS in the receive buffer, in words of 8."""
-    return len(arrival.data) + 4 + 7 & -8
 
 
 def _completion(entry: bytes) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import cocotb
@@ -111,32 +111,37 @@ class TrafficSequence(uvm_sequence):
         """One frame whose page cannot be read; nothing else of the guest is on its way meanwhile."""
         nic = station.nic
         await nic.drain(WAIT_NS)
-        job = request(self.bench.plan.seed, operation, NOBODY, station.mac, station.plan.vlan)
-        placed = nic.buffers.place(job.data)
+        placed = nic.buffers.place(self._to_nobody(station, operation))
         assert placed is not None
-        page = self.bench.page_of(station, placed[0][0][0])
-        host = self.environment.host.sequencer
-        await pieces.read_error(page, ReadError[operation.what.upper()]).start(host)
-        nic.xmit(*placed)
-        nic.kick()
-        await nic.drain(WAIT_NS)
-        await pieces.read_error(page, ReadError.NONE).start(host)
+        async with self._unreadable([self.bench.page_of(station, placed[0][0][0])], operation):
+            nic.xmit(*placed)
+            nic.kick()
+            await nic.drain(WAIT_NS)
 
     async def _failing_fetch(self, station: Station, operation: Operation) -> None:
         """One frame whose descriptors cannot be read: the endpoint halts, and its guest opens it anew."""
         nic = station.nic
         await nic.drain(WAIT_NS)
-        host = self.environment.host.sequencer
         pages = [self.bench.page_of(station, (nic.ring_gfn << PAGE_SHIFT) + at) for at in range(0, nic.ring_bytes, PAGE_SIZE)]
-        for page in pages:
-            await pieces.read_error(page, ReadError[operation.what.upper()]).start(host)
-        nic.send(request(self.bench.plan.seed, operation, NOBODY, station.mac, station.plan.vlan).data)
-        with suppress(NicHaltedError):
-            await nic.drain(WAIT_NS)
-        for page in pages:
-            await pieces.read_error(page, ReadError.NONE).start(host)
+        async with self._unreadable(pages, operation):
+            nic.send(self._to_nobody(station, operation))
+            with suppress(NicHaltedError):
+                await nic.drain(WAIT_NS)
         await station.stop()
         await station.start()
+
+    def _to_nobody(self, station: Station, operation: Operation) -> bytes:
+        return request(self.bench.plan.seed, operation, NOBODY, station.mac, station.plan.vlan).data
+
+    @asynccontextmanager
+    async def _unreadable(self, pages: Sequence[int], operation: Operation) -> AsyncIterator[None]:
+        """Reads of these machine pages end as the operation says."""
+        host = self.environment.host.sequencer
+        for page in pages:
+            await pieces.read_error(page, ReadError[operation.what.upper()]).start(host)
+        yield
+        for page in pages:
+            await pieces.read_error(page, ReadError.NONE).start(host)
 
     def _address(self, to: int) -> bytes:
         match to:
